@@ -1,0 +1,31 @@
+"""Who is asking: what authentication hands to everything after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The caller of one request.
+
+    Attributes:
+        tenant: The tenant's name; what quotas and metrics are kept by.
+        key_id: The key's public id (``k7Qm...``, the part that may appear in logs); None for an anonymous browser.
+        tenant_plan: Name of the plan of the tenant, or of the anonymous mapping.
+        key_plan: Name of the key's own, narrower plan, if it has one.
+        address: The client's address as limits count it (IPv6 by /64); never logged.
+        end_user: The application's own user, pseudonymised; None when the request names none.
+    """
+
+    tenant: str
+    key_id: str | None
+    tenant_plan: str
+    key_plan: str | None
+    address: str
+    end_user: str | None = None
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether the request was attributed by its origin instead of authenticated by a key."""
+        return self.key_id is None

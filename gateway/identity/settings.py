@@ -1,0 +1,41 @@
+"""``[keys]`` and the database: where tenants and keys live and how their verification behaves."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.core.units import Seconds
+
+
+class KeySettings(BaseModel):
+    """Verification of keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    refresh: Annotated[Seconds, Field(gt=0, le=4)] = Field(
+        1.0,
+        description="How often a worker looks for changed keys and tenants; a revocation holds everywhere after it.",
+    )
+    cache_size: Annotated[int, Field(ge=1)] = Field(
+        100_000, description="Keys remembered by a worker (about 1 KiB each)."
+    )
+    failures_per_minute: Annotated[int, Field(ge=1)] = Field(
+        20, description="Failed authentications of one address in any 60 s; past it 429 before the key is looked at."
+    )
+    throttle_addresses: Annotated[int, Field(ge=1)] = Field(
+        10_000, description="Addresses whose failures are remembered; the oldest is forgotten first."
+    )
+
+
+class AnonymousSettings(BaseModel):
+    """One mapping of browser origins to a tenant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    origins: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="Origins as browsers send them; same-origin for the gateway's own, loopback, * for any or none."
+    )
+    tenant: str = Field(min_length=1, description="Tenant that these browsers act for; made at start if it is missing.")
+    plan: str = Field("default", description="Plan of these browsers, instead of the tenant's.")

@@ -1,0 +1,1 @@
+"""Where holds are kept: one process' memory, later Redis."""

@@ -1,0 +1,63 @@
+"""``[[upstreams]]`` and ``[upstream]``: where Claude is, and how long we wait for it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr
+
+from gateway.core.units import Bytes, Seconds
+
+
+class UpstreamSettings(BaseModel):
+    """One address of Claude with its credential."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field("claude", min_length=1, max_length=40, description="Its name in logs and metrics.")
+    kind: Literal["anthropic"] = Field(
+        "anthropic", description="Protocol: Claude's own API, or one compatible with it."
+    )
+    base_url: HttpUrl = Field(HttpUrl("https://api.anthropic.com"), description="Without /v1.")
+    api_key: SecretStr = Field(
+        SecretStr(""), description="Sent as x-api-key. ANTHROPIC_API_KEY makes the first upstream."
+    )
+    api_key_file: str | None = Field(None, description="File that holds the key, instead of api_key.")
+
+
+class TransportSettings(BaseModel):
+    """Connections and deadlines, the same for every upstream."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    connect_timeout: Seconds = Field(5.0, description="TCP and TLS. Claude's SDK uses 5 s as well.")
+    first_byte_timeout: Seconds = Field(
+        120.0, description="Request sent to response headers. Long prompts take tens of seconds to read."
+    )
+    idle_timeout: Seconds = Field(
+        120.0, description="Longest gap between two reads of a stream. Claude pings long silences every 15 s or so."
+    )
+    total_timeout: Seconds = Field(600.0, description="Whole answer on Claude's own routes, as in Claude's SDK.")
+    chat_timeout: Seconds = Field(60.0, description="Whole answer on the chat route, whose clients give up after 60 s.")
+    max_connections: Annotated[int, Field(ge=1)] = Field(
+        10_000, description="Connections to one upstream at a time; a stream holds one."
+    )
+    pool_timeout: Seconds = Field(5.0, description="Longest wait for a free connection; past it 503.")
+    keepalive: Annotated[int, Field(ge=0)] = Field(64, description="Idle connections kept for reuse.")
+    keepalive_timeout: Seconds = Field(
+        30.0, description="Idle time after which one is closed; Claude's edge keeps longer."
+    )
+    retries: Annotated[int, Field(ge=0, le=10)] = Field(2, description="Further attempts before the first event.")
+    retry_budget: Seconds = Field(
+        20.0,
+        description="No attempt starts later than this after the request arrived; longer waits are the client's.",
+    )
+    max_event: Bytes = Field(
+        16 * 1024 * 1024,
+        validate_default=True,
+        description="Largest single event. Claude's largest blocks (documents) stay below 10 MiB.",
+    )
+    max_answer: Bytes = Field(
+        64 * 1024 * 1024, validate_default=True, description="Largest non-streaming answer, held in memory as a whole."
+    )
+    ca_file: str | None = Field(None, description="PEM bundle to verify the upstream with, instead of the system's.")

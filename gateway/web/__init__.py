@@ -1,0 +1,1 @@
+"""HTTP: the request pipeline, the operators' endpoints, and the pages."""

@@ -1,0 +1,63 @@
+"""``[server]``: addresses, bounds and deadlines of the side that clients see."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork
+
+from gateway.core.units import Bytes, Seconds
+
+Listen = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):\d{1,5}$")]
+
+
+class ServerSettings(BaseModel):
+    """Every buffer and deadline towards clients."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    listen: Listen = Field("127.0.0.1:8080", description="Address for everyone, HOST:PORT.")
+    ops_listen: Listen = Field("127.0.0.1:9464", description="Address for operators: metrics, liveness, readiness.")
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Processes; more than one needs a shared limit store.")
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+        (), description="Networks whose X-Forwarded-For is believed; the address of the connection counts otherwise."
+    )
+    cors_origins: tuple[str, ...] = Field(
+        (), description="Origins of browsers that bring a key, on every route. Mapped anonymous origins need no entry."
+    )
+    docs: Literal["auto", "on", "off"] = Field(
+        "auto", description="/openapi.json and /docs: auto serves them on a loopback address only."
+    )
+    allow_insecure: bool = Field(
+        False, description="Start on a public address with the demo key, or an anonymous plan without a tenant-wide limit."
+    )
+    max_body: Bytes = Field(32 * 1024 * 1024, validate_default=True, description="Largest request body, Claude's own limit.")
+    max_bodies: Bytes = Field(
+        256 * 1024 * 1024, validate_default=True, description="All request bodies in memory together; past it 503."
+    )
+    max_streams: Annotated[int, Field(ge=1)] = Field(
+        10_000, description="Requests in flight in one worker; past it 503. An idle stream costs about 32 KiB."
+    )
+    body_timeout: Seconds = Field(60.0, description="Longest time for a request body to arrive: 32 MiB at 4.5 Mbit/s.")
+    keepalive_timeout: Seconds = Field(75.0, description="Idle client connections are closed after it, as nginx does.")
+    heartbeat: Annotated[Seconds, Field(gt=0)] = Field(
+        15.0, description="A comment goes out when nothing else did for so long; proxies cut silence at 30 to 60 s."
+    )
+    commit_after: Seconds = Field(
+        10.0, description="Longest wait for the upstream's status before 200 and a heartbeat are sent."
+    )
+    write_buffer: Bytes = Field(
+        64 * 1024, validate_default=True, description="Bytes waiting for a slow client at which the upstream pauses."
+    )
+    send_buffer: Bytes = Field(
+        256 * 1024, validate_default=True, description="Kernel send buffer of a client's socket (Linux doubles it)."
+    )
+    slow_client_timeout: Annotated[Seconds, Field(gt=0)] = Field(
+        30.0, description="A client that takes nothing for so long, with bytes waiting, is dropped."
+    )
+    drain_delay: Seconds = Field(
+        5.0, description="After SIGTERM still accepting for so long, so that load balancers notice readiness first."
+    )
+    drain_grace: Seconds = Field(
+        120.0, description="Streams in flight may finish within it; the rest get an error frame that says a retry helps."
+    )
