@@ -10,6 +10,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.core.units import Seconds
+
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -42,3 +44,14 @@ class Plan(Limits):
     per_key: Limits = Field(Limits(), description="For each key.")
     per_user: Limits = Field(Limits(), description="For each end user (metadata.userId, metadata.user_id).")
     per_address: Limits = Field(Limits(), description="For each client address (IPv6 by /64).")
+
+
+class AnonymousDefault(BaseModel):
+    """The limit per client address of an anonymous plan that sets none: the one limit that is there unasked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    requests: Count = Field(10, description="Requests of one client address in any window. Also RATE_LIMIT_MAX.")
+    window: Annotated[Seconds, Field(gt=0)] = Field(
+        60.0, description="Length of the window. Also RATE_LIMIT_WINDOW, which is in milliseconds."
+    )

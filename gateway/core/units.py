@@ -15,7 +15,7 @@ def parse_duration(value: object) -> float:
     """Return the seconds in ``value``: a number, or a number with a unit of ms, s, m, h or d."""
     match = _DURATION.fullmatch(str(value))
     if match is None:
-        raise ValueError("a duration is a number of seconds or a text such as 500ms, 30s, 5m, 1h or 30d")
+        raise ValueError("allowed: a number of seconds, or a text such as 500ms, 30s, 5m, 1h or 30d")
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork
 
 from gateway.core.units import Bytes, Seconds
 
-Listen = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):\d{1,5}$")]
+_LISTEN = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):(\d{1,5})")
+_HIGHEST_PORT = 65535
+
+
+def _host_and_port(value: str) -> str:
+    match = _LISTEN.fullmatch(value)
+    if match is None or int(match[2]) > _HIGHEST_PORT:
+        raise ValueError("allowed: HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080; 0.0.0.0 and [::] are all addresses")
+    return value
+
+
+Listen = Annotated[str, AfterValidator(_host_and_port)]
 
 
 class ServerSettings(BaseModel):
@@ -18,7 +30,9 @@ class ServerSettings(BaseModel):
 
     listen: Listen = Field("127.0.0.1:8080", description="Address for everyone, HOST:PORT.")
     ops_listen: Listen = Field("127.0.0.1:9464", description="Address for operators: metrics, liveness, readiness.")
-    workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Processes; more than one needs a shared limit store.")
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(
+        1, description="Processes; more than one needs a shared limit store."
+    )
     trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
         (), description="Networks whose X-Forwarded-For is believed; the address of the connection counts otherwise."
     )
@@ -29,9 +43,12 @@ class ServerSettings(BaseModel):
         "auto", description="/openapi.json and /docs: auto serves them on a loopback address only."
     )
     allow_insecure: bool = Field(
-        False, description="Start on a public address with the demo key, or an anonymous plan without a tenant-wide limit."
+        False,
+        description="Start on a public address with the demo key, or an anonymous plan without a tenant-wide limit.",
     )
-    max_body: Bytes = Field(32 * 1024 * 1024, validate_default=True, description="Largest request body, Claude's own limit.")
+    max_body: Bytes = Field(
+        32 * 1024 * 1024, validate_default=True, description="Largest request body, Claude's own limit."
+    )
     max_bodies: Bytes = Field(
         256 * 1024 * 1024, validate_default=True, description="All request bodies in memory together; past it 503."
     )
@@ -59,5 +76,6 @@ class ServerSettings(BaseModel):
         5.0, description="After SIGTERM still accepting for so long, so that load balancers notice readiness first."
     )
     drain_grace: Seconds = Field(
-        120.0, description="Streams in flight may finish within it; the rest get an error frame that says a retry helps."
+        120.0,
+        description="Streams in flight may finish within it; the rest get an error frame that says a retry helps.",
     )

@@ -1,0 +1,82 @@
+"""What is wrong with a configuration although each of its values is allowed: parts that do not fit together."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from typing import Any
+
+from gateway.config.assemble import Config
+from gateway.config.fields import Path
+from gateway.core.plans import Plan
+from gateway.upstream.settings import UpstreamSettings
+
+_CLAUDE = "api.anthropic.com"
+
+
+def broken_references(config: Config) -> Iterator[tuple[Path, Any, str]]:
+    """Yield the path, value and complaint of every name that leads nowhere, or is taken twice."""
+    plans = ", ".join(sorted(config.plans))
+    for index, mapping in enumerate(config.anonymous):
+        if mapping.plan not in config.plans:
+            yield ("anonymous", index, "plan"), mapping.plan, f"no such plan; allowed: {plans}"
+    seen: set[str] = set()
+    for index, upstream in enumerate(config.upstreams):
+        if upstream.name in seen:
+            yield ("upstreams", index, "name"), upstream.name, "another upstream has this name; metrics need them apart"
+        seen.add(upstream.name)
+
+
+def problems(config: Config) -> list[str]:
+    """Return why ``serve`` refuses to start with this configuration, each a sentence that says what to do."""
+    found = []
+    if config.redis_url is not None:
+        found.append("redis_url is set, but this version has only the limit store in the process: unset it.")
+    if config.server.workers > 1:
+        found.append(
+            f"server.workers is {config.server.workers}, but the in-process (memory) store cannot be shared by more "
+            "than one worker: each would admit the whole of every limit. Set it to 1."
+        )
+    found += [
+        f"base_url of upstream {upstream.name} ends in /v1: leave that out, the routes bring it."
+        for upstream in config.upstreams
+        if (upstream.base_url.path or "").rstrip("/").endswith("/v1")
+    ]
+    if not is_loopback(config.server.listen) and not config.server.allow_insecure:
+        found += [
+            f"server.listen is {config.server.listen}, and the anonymous plan {name} has no limit for all browsers "
+            f"together: set plans.{name}.requests_per_minute or concurrent_streams, listen on a loopback address, "
+            "or set server.allow_insecure."
+            for name in sorted({mapping.plan for mapping in config.anonymous})
+            if not has_total_limit(config.plans[name])
+        ]
+    return found
+
+
+def missing_credentials(config: Config) -> list[str]:
+    """Return what to do for every upstream that is Claude itself and has no key; ``demo`` needs none."""
+    return [
+        f"upstream {upstream.name} is Claude's own API and has no key: set ANTHROPIC_API_KEY, ANTHROPIC_API_KEY_FILE "
+        "or api_key under [[upstreams]]; or run `tokenweir demo`, which brings a pretend Claude."
+        for upstream in config.upstreams
+        if needs_credential(upstream)
+    ]
+
+
+def needs_credential(upstream: UpstreamSettings) -> bool:
+    """Say whether the upstream cannot answer for want of a key; a compatible one may take none."""
+    return upstream.base_url.host == _CLAUDE and not upstream.api_key.get_secret_value()
+
+
+def has_total_limit(plan: Plan) -> bool:
+    """Say whether the plan limits its owner as a whole, so that many addresses cannot add up without end."""
+    return plan.requests_per_minute is not None or plan.concurrent_streams is not None
+
+
+def is_loopback(listen: str) -> bool:
+    """Say whether only this machine can reach the address."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
