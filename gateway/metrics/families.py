@@ -1,0 +1,124 @@
+"""Every metric that the gateway exposes, declared once; docs/metrics.md has a row for each (a test compares them).
+
+Names and units follow Prometheus (base units, ``_total``), meaning and buckets OpenTelemetry's GenAI conventions:
+``gen_ai.server.time_to_first_token``, ``.time_per_output_token`` and ``.request.duration``. Their buckets are kept and
+only continued where Claude goes past them: long prompts take tens of seconds, answers up to ten minutes.
+"""
+
+from __future__ import annotations
+
+import platform
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+
+from gateway import __version__
+
+FIRST_TOKEN = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+    *(20.0, 60.0),
+)
+PER_TOKEN = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+DURATION = (
+    *(0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92),
+    *(163.84, 327.68, 655.36),
+)
+GAP = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0)
+SPEED = (1, 5, 10, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500)
+OVERHEAD = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Families:
+    """The metrics by name, registered on construction; what is counted when is the recorder's."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._requests()
+        self._streams()
+        self._usage()
+        self._process()
+
+    def _counter(self, name: str, what: str, *labels: str) -> Counter:
+        return Counter(f"tokenweir_{name}", what, labels, registry=self._registry)
+
+    def _histogram(self, name: str, what: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"tokenweir_{name}", what, labels, registry=self._registry, buckets=buckets)
+
+    def _requests(self) -> None:
+        self.requests = self._counter("requests_total", "Requests answered.", "route", "method", "status_class", "kind")
+        self.duration = self._histogram(
+            "request_duration_seconds", "Arrival of a request to its end.", DURATION, "route", "kind"
+        )
+        self.client_bytes = self._counter("client_bytes_total", "Bytes of body written to clients.", "route")
+        self.errors = self._counter("errors_total", "Requests that ended in an error.", "code", "origin")
+        self.refusals = self._counter("refusals_total", "Requests refused by a limit.", "limit")
+        self.disconnects = self._counter(
+            "client_disconnects_total", "Clients that left before the end of their answer.", "phase"
+        )
+        self.failed_authentications = self._counter(
+            "failed_authentications_total", "Requests without a valid credential.", "code"
+        )
+
+    def _streams(self) -> None:
+        self.streams_active = Gauge("tokenweir_streams_active", "Streams being relayed now.", registry=self._registry)
+        self.first_token = self._histogram(
+            "time_to_first_token_seconds",
+            "Arrival of a request to the first content delta written to the client.",
+            FIRST_TOKEN,
+            "dialect",
+            "model",
+        )
+        self.first_text = self._histogram(
+            "time_to_first_text_seconds",
+            "Arrival of a request to the first text delta written to the client.",
+            FIRST_TOKEN,
+            "dialect",
+            "model",
+        )
+        self.upstream_first_token = self._histogram(
+            "upstream_time_to_first_token_seconds",
+            "Start of the upstream call that answered to its first content delta.",
+            FIRST_TOKEN,
+            "upstream",
+            "model",
+        )
+        self.overhead = self._histogram(
+            "overhead_seconds", "The gateway's own share of the time to first token.", OVERHEAD, "dialect"
+        )
+        self.speed = self._histogram(
+            "output_tokens_per_second", "Output tokens of a stream over the time they took to arrive.", SPEED, "model"
+        )
+        self.per_token = self._histogram(
+            "time_per_output_token_seconds", "Mean time between two output tokens of a stream.", PER_TOKEN, "model"
+        )
+        self.longest_gap = self._histogram(
+            "longest_token_gap_seconds", "Longest silence between two content deltas of a stream.", GAP, "model"
+        )
+        self.retries = self._counter(
+            "upstream_retries_total",
+            "Further attempts at an upstream, by what made them necessary.",
+            "upstream",
+            "code",
+        )
+
+    def _usage(self) -> None:
+        self.tokens = self._counter("tokens_total", "Tokens by price class.", "model", "kind")
+        self.thinking = self._counter(
+            "thinking_tokens_total", "Output tokens spent on thinking, a part of the output in tokens_total.", "model"
+        )
+        self.cost = self._counter("cost_usd_total", "Price of all usage in US dollars.", "model")
+        self.estimated = self._counter(
+            "usage_estimated_total", "Requests whose output was estimated, Claude having told none.", "model"
+        )
+        self.web_searches = self._counter("web_search_requests_total", "Web searches that Claude made.", "model")
+        self.tenant_requests = self._counter("tenant_requests_total", "Requests by tenant.", "tenant")
+        self.tenant_tokens = self._counter("tenant_tokens_total", "Tokens in and out by tenant.", "tenant")
+        self.tenant_cost = self._counter("tenant_cost_usd_total", "Price by tenant in US dollars.", "tenant")
+
+    def _process(self) -> None:
+        self.lag = self._histogram(
+            "event_loop_lag_seconds", "How late the event loop ran a timer, sampled on a fixed schedule.", LAG
+        )
+        build = Info("tokenweir_build", "The running version.", registry=self._registry)
+        build.info({"version": __version__, "python": platform.python_version()})
+        ProcessCollector(registry=self._registry)
