@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from gateway.config.fields import Confidential
 from gateway.core.dialects.settings import ChatSettings
+from gateway.core.keys import Peppers
 from gateway.core.plans import AnonymousDefault, Plan
 from gateway.identity.settings import AnonymousSettings, KeySettings
 from gateway.upstream.settings import TransportSettings, UpstreamSettings
@@ -40,17 +41,25 @@ class Config(BaseSettings):
     database_url: Annotated[str, Confidential()] = Field(
         "", description=f"SQLAlchemy URL of tenants and keys; empty is the SQLite file {DATABASE_FILE} in data_dir."
     )
-    database_url_file: str | None = Field(None, description="File that holds database_url.")
-    redis_url: SecretStr | None = Field(
-        None, description="Reserved for the shared limit store. This version has only the one in the process."
+    database_url_file: str | None = Field(
+        None, examples=["/run/secrets/database_url"], description="File that holds database_url."
     )
-    redis_url_file: str | None = Field(None, description="File that holds redis_url.")
+    redis_url: SecretStr | None = Field(
+        None,
+        examples=["redis://localhost:6379/0"],
+        description="Reserved for the shared limit store. This version has only the one in the process.",
+    )
+    redis_url_file: str | None = Field(
+        None, examples=["/run/secrets/redis_url"], description="File that holds redis_url."
+    )
     key_pepper: SecretStr | None = Field(
         None,
-        min_length=16,
+        examples=["at-least-16-characters"],
         description="Secret with which keys are hashed; absent, one is generated in data_dir. Lost, all keys are void.",
     )
-    key_pepper_file: str | None = Field(None, description="File that holds key_pepper.")
+    key_pepper_file: str | None = Field(
+        None, examples=["/run/secrets/key_pepper"], description="File that holds key_pepper."
+    )
     server: ServerSettings = Field(ServerSettings(), description="The side that clients see.")
     chat: ChatSettings = Field(ChatSettings(), description="What the chat route fills in.")
     upstreams: Annotated[tuple[UpstreamSettings, ...], Field(min_length=1)] = Field(
@@ -68,6 +77,13 @@ class Config(BaseSettings):
     anonymous_default: AnonymousDefault = Field(
         AnonymousDefault(), description="Limit per client address of an anonymous plan that sets none."
     )
+
+    @field_validator("key_pepper", mode="after")
+    @classmethod
+    def _pepper_is_well_formed(cls, pepper: SecretStr | None) -> SecretStr | None:
+        if pepper is not None:
+            Peppers.parse(pepper.get_secret_value())
+        return pepper
 
     @field_validator("plans", mode="after")
     @classmethod

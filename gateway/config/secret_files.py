@@ -30,6 +30,7 @@ def read_secret_files(layer: Layer, problems: list[Problem]) -> None:
                 problems.append(Problem(written, layer.where, text))
             elif (content := read_secret(table[name], written, layer.where, problems)) is not None:
                 table[secret] = content
+                layer.names[(*path, secret)] = written
 
 
 def _tables(model: Any, value: Any, path: Path) -> list[tuple[Path, dict[str, Any]]]:

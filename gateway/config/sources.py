@@ -44,7 +44,7 @@ class Layer:
 
     where: str
     data: dict[str, Any] = field(default_factory=dict)
-    names: Mapping[Path, str] = field(default_factory=dict)
+    names: dict[Path, str] = field(default_factory=dict)
 
     def written(self, path: Path) -> str:
         """Return the key as the user wrote it; ``TOKENWEIR_UPSTREAMS[0].name`` for what is inside a JSON value."""

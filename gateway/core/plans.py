@@ -20,8 +20,8 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    requests_per_minute: Count | None = Field(None, description="Requests in any 60 seconds.")
-    concurrent_streams: Count | None = Field(None, description="Requests in flight at the same time.")
+    requests_per_minute: Count | None = Field(None, examples=[60], description="Requests in any 60 seconds.")
+    concurrent_streams: Count | None = Field(None, examples=[10], description="Requests in flight at the same time.")
 
 
 class Plan(Limits):
@@ -29,13 +29,18 @@ class Plan(Limits):
 
     max_output_tokens: Count | None = Field(
         None,
+        examples=[8192],
         description="Highest max_tokens of a request: refused past it on Claude's routes, clamped on the chat route.",
     )
     models: tuple[str, ...] | None = Field(
-        None, description='Patterns of the models allowed, as in ["claude-haiku-*"]; absent allows all.'
+        None,
+        examples=[["claude-*"]],
+        description='Patterns of the models allowed, as in ["claude-haiku-*"]; absent allows all.',
     )
     betas: tuple[str, ...] | None = Field(
-        None, description="Patterns of the anthropic-beta values allowed; absent allows all."
+        None,
+        examples=[["prompt-caching-*"]],
+        description="Patterns of the anthropic-beta values allowed; absent allows all.",
     )
     account_resources: bool = Field(
         False,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.core.units import Seconds
+from gateway.core.units import Seconds, WebOrigin
 
 
 class KeySettings(BaseModel):
@@ -34,8 +34,13 @@ class AnonymousSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    origins: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        description="Origins as browsers send them; same-origin for the gateway's own, loopback, * for any or none."
+    origins: Annotated[tuple[WebOrigin, ...], Field(min_length=1)] = Field(
+        examples=[["https://shop.example"]],
+        description="Origins as browsers send them; same-origin for the gateway's own, loopback, * for any or none.",
     )
-    tenant: str = Field(min_length=1, description="Tenant that these browsers act for; made at start if it is missing.")
+    tenant: str = Field(
+        min_length=1,
+        examples=["shop"],
+        description="Tenant that these browsers act for; made at start if it is missing.",
+    )
     plan: str = Field("default", description="Plan of these browsers, instead of the tenant's.")

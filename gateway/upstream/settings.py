@@ -22,7 +22,9 @@ class UpstreamSettings(BaseModel):
     api_key: SecretStr = Field(
         SecretStr(""), description="Sent as x-api-key. ANTHROPIC_API_KEY makes the first upstream."
     )
-    api_key_file: str | None = Field(None, description="File that holds the key, instead of api_key.")
+    api_key_file: str | None = Field(
+        None, examples=["/run/secrets/anthropic_api_key"], description="File that holds the key, instead of api_key."
+    )
 
 
 class TransportSettings(BaseModel):
@@ -60,4 +62,14 @@ class TransportSettings(BaseModel):
     max_answer: Bytes = Field(
         64 * 1024 * 1024, validate_default=True, description="Largest non-streaming answer, held in memory as a whole."
     )
-    ca_file: str | None = Field(None, description="PEM bundle to verify the upstream with, instead of the system's.")
+    max_headers: Bytes = Field(
+        64 * 1024, validate_default=True, description="Largest head of an answer; Claude's is below 2 KiB."
+    )
+    receive_buffer: Bytes = Field(
+        256 * 1024, validate_default=True, description="Kernel receive buffer of a connection (Linux doubles it)."
+    )
+    ca_file: str | None = Field(
+        None,
+        examples=["/etc/ssl/corporate-ca.pem"],
+        description="PEM bundle to verify the upstream with, instead of the system's.",
+    )

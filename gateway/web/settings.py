@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork
 
-from gateway.core.units import Bytes, Seconds
+from gateway.core.units import Bytes, Seconds, WebOrigin
 
 _LISTEN = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):(\d{1,5})")
 _HIGHEST_PORT = 65535
@@ -36,7 +36,7 @@ class ServerSettings(BaseModel):
     trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
         (), description="Networks whose X-Forwarded-For is believed; the address of the connection counts otherwise."
     )
-    cors_origins: tuple[str, ...] = Field(
+    cors_origins: tuple[WebOrigin, ...] = Field(
         (), description="Origins of browsers that bring a key, on every route. Mapped anonymous origins need no entry."
     )
     docs: Literal["auto", "on", "off"] = Field(

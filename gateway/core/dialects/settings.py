@@ -14,7 +14,9 @@ class ChatSettings(BaseModel):
 
     model: str = Field("claude-sonnet-5-5", min_length=1, description="Model of requests that name none.")
     max_tokens: Annotated[int, Field(ge=1)] = Field(4096, description="max_tokens of requests that name none.")
-    system: str | None = Field(None, description="System prompt of requests that bring none.")
+    system: str | None = Field(
+        None, examples=["You are the shop's assistant."], description="System prompt of requests that bring none."
+    )
     client_system: Literal["allow", "ignore"] = Field(
         "allow", description="Whether a caller may replace the system prompt."
     )
