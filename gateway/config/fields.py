@@ -55,6 +55,11 @@ def is_list(annotation: Any) -> bool:
     return get_origin(unwrap(annotation)) is tuple
 
 
+def is_table(annotation: Any) -> bool:
+    """Say whether the value is a table with free names."""
+    return get_origin(unwrap(annotation)) is dict
+
+
 def is_secret(field: FieldInfo) -> bool:
     """Say whether the field's value must not be shown."""
     return unwrap(field.annotation) is SecretStr or any(isinstance(mark, Confidential) for mark in field.metadata)

@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.config.assemble import Config
 from gateway.config.errors import Problem
-from gateway.config.fields import Path, dotted, is_list, type_at
+from gateway.config.fields import Path, is_list, is_model, is_table, type_at
 from gateway.config.sources import Layer
 
 
@@ -28,21 +28,28 @@ class Merged:
         self.data = self._over(self.data, deepcopy(layer.data), (), layer)
 
     def origin(self, path: Path) -> Layer | None:
-        """Return the layer that set the value at a path, or the thing it is in; None for a default."""
-        return next((self._origins[p] for p in _upwards(path) if p in self._origins), None)
+        """Return the layer that set the value at a path, what it is in, or something in it; None for a default."""
+        above = (path[:end] for end in range(len(path), 0, -1))
+        below = (p for p in self._origins if p[: len(path)] == path)
+        return next((self._origins[p] for p in (*above, *below) if p in self._origins), None)
+
+    def has(self, path: Path) -> bool:
+        """Say whether any layer set the value at a path."""
+        return self._at(path) is not None
 
     def winner(self, path: Path) -> str | None:
         """Say which key, and where, sets the value at a path; None when it is unset or empty."""
+        origin = self.origin(path)
+        return f"{origin.written(path)} ({origin.where})" if origin and self._at(path) else None
+
+    def _at(self, path: Path) -> Any:
         here: Any = self.data
         for step in path:
             try:
                 here = here[step]
             except (KeyError, IndexError, TypeError):
-                # Not there; or what is above it is of the wrong kind, which the validation will say.
-                broken = here is not self.data and not isinstance(here, (dict, list))
-                return dotted(path) if broken else None
-        origin = self.origin(path)
-        return f"{origin.written(path)} ({origin.where})" if here and origin else None
+                return None
+        return here
 
     def discard(self, path: Path) -> None:
         """Take a key out."""
@@ -52,11 +59,15 @@ class Merged:
         del here[path[-1]]
 
     def _over(self, base: Any, new: Any, path: Path, layer: Layer) -> Any:
-        if is_list(type_at(Config, path)) and isinstance(new, dict) and all(isinstance(key, int) for key in new):
-            return self._over_entries(base if isinstance(base, list) else [], new, path, layer)
-        if isinstance(new, dict) and not is_list(type_at(Config, path)):
-            base = base if isinstance(base, dict) else {}
-            return base | {key: self._over(base.get(key), value, (*path, key), layer) for key, value in new.items()}
+        kind = type_at(Config, path)
+        if is_list(kind) and isinstance(new, dict) and all(isinstance(key, int) for key in new):
+            # What is below and of the wrong kind stays, for the validation to name.
+            return self._over_entries(base or [], new, path, layer) if isinstance(base, list | None) else base
+        if isinstance(new, dict) and (kind is None or is_model(kind) or is_table(kind)):
+            if not isinstance(base, dict | None):
+                return base
+            below = base or {}
+            return below | {key: self._over(below.get(key), value, (*path, key), layer) for key, value in new.items()}
         self._origins = {p: origin for p, origin in self._origins.items() if p[: len(path)] != path}
         self._origins[path] = layer
         return new
@@ -70,7 +81,3 @@ class Merged:
                 self._problems.append(Problem(key, layer.where, text))
             entries[index : index + 1] = [self._over((entries[index:] or [None])[0], entry, (*path, index), layer)]
         return entries
-
-
-def _upwards(path: Path) -> list[Path]:
-    return [path[:end] for end in range(len(path), 0, -1)]
