@@ -1,0 +1,169 @@
+"""Which limits apply to a caller, and what its plans allow.
+
+- The top of a tenant's plan holds for the tenant as a whole; ``per_key``, ``per_user`` and ``per_address`` hold for
+  each key, end user and client address of it.
+- A key's own plan adds to the tenant's: its top and its ``per_key`` hold for that key.
+- All scopes add up. Where two plans limit the same counter, the tightest amount is kept, so a counter occurs once.
+- Users and addresses are counted within their tenant, whichever keys they come through.
+- Anonymous browsers are counted apart from the tenant's keys, by their plan: nobody without a key can use up what is
+  meant for those with one. Their plan always has a limit of requests per address.
+- Names come from a fixed set (scope, unit, window), so that they can be labels of metrics; tenants, keys, users and
+  addresses are in the counter's identity only.
+
+What does not depend on the user and the address is computed once, in :class:`LimitSet`; callers keep it per plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from gateway.core.plans import AnonymousDefault, Limits, Plan
+from gateway.core.principal import Principal
+
+Scope = Literal["tenant", "key", "user", "address"]
+Unit = Literal["requests", "concurrent"]
+
+_MINUTE = 60.0
+_WINDOW_NAMES = {60.0: "minute", 3600.0: "hour", 86400.0: "day"}
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedLimit:
+    """One limit, ready to be held.
+
+    Attributes:
+        key: Identity of the counter, the same in every process: ``tenant:acme:requests:60``.
+        name: As in the RateLimit header: ``tenant-requests-per-minute``.
+        scope: Whose limit it is.
+        unit: What is counted. Tokens and money become units of their own.
+        amount: The most that is admitted.
+        window: Seconds, None for what is held only while the request runs.
+    """
+
+    key: str
+    name: str
+    scope: Scope
+    unit: Unit
+    amount: int
+    window: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """A limit of a scope, before it is known who it is counted for."""
+
+    unit: Unit
+    amount: int
+    window: float | None
+
+    def name(self, scope: Scope) -> str:
+        """Return the public name; the window's length is in it, as it is in the configuration's."""
+        if self.window is None:
+            return f"{scope}-concurrent-streams"
+        return f"{scope}-requests-per-{_WINDOW_NAMES.get(self.window, f'{self.window:g}s')}"
+
+    def applied(self, scope: Scope, owner: str) -> AppliedLimit:
+        """Return the limit on the counter of ``owner``."""
+        suffix = self.unit if self.window is None else f"{self.unit}:{self.window:g}"
+        return AppliedLimit(f"{owner}:{suffix}", self.name(scope), scope, self.unit, self.amount, self.window)
+
+
+def _rules(*limits: Limits) -> tuple[_Rule, ...]:
+    """Return the rules of all ``limits``; of those on the same counter the tightest."""
+    tightest: dict[tuple[Unit, float | None], int] = {}
+    for source in limits:
+        found: tuple[tuple[Unit, float | None, int | None], ...] = (
+            ("requests", _MINUTE, source.requests_per_minute),
+            ("concurrent", None, source.concurrent_streams),
+        )
+        for unit, window, amount in found:
+            if amount is not None:
+                tightest[unit, window] = min(amount, tightest.get((unit, window), amount))
+    return tuple(_Rule(unit, amount, window) for (unit, window), amount in tightest.items())
+
+
+def _escaped(part: str) -> str:
+    """Keep ``:`` as the separator of a counter's identity, whatever a tenant or plan is called."""
+    return part.replace("%", "%25").replace(":", "%3A")
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSet:
+    """The limits of everyone who shares tenant, key and plans; only :meth:`of_caller` depends on the request.
+
+    Attributes:
+        shared: Limits of the tenant and the key.
+        realm: Start of the identity of every counter of a user or address.
+        user: Rules for each end user.
+        address: Rules for each client address.
+    """
+
+    shared: tuple[AppliedLimit, ...]
+    realm: str
+    user: tuple[_Rule, ...]
+    address: tuple[_Rule, ...]
+
+    @classmethod
+    def of_key(cls, tenant: str, key_id: str, tenant_plan: Plan, key_plan: Plan | None) -> LimitSet:
+        """Return the limits of a key; ``key_plan`` is its own plan, if it has one."""
+        own = key_plan or Plan()
+        realm = _escaped(tenant)
+        key_owner = f"key:{realm}:{_escaped(key_id)}"
+        shared = [rule.applied("tenant", f"tenant:{realm}") for rule in _rules(tenant_plan)]
+        shared += [rule.applied("key", key_owner) for rule in _rules(tenant_plan.per_key, own, own.per_key)]
+        return cls(
+            tuple(shared),
+            realm,
+            _rules(tenant_plan.per_user, own.per_user),
+            _rules(tenant_plan.per_address, own.per_address),
+        )
+
+    @classmethod
+    def of_anonymous(cls, tenant: str, plan_name: str, plan: Plan, default: AnonymousDefault) -> LimitSet:
+        """Return the limits of the browsers that a mapping attributes to ``tenant`` under ``plan``."""
+        realm = f"{_escaped(tenant)}:anonymous:{_escaped(plan_name)}"
+        address = _rules(plan.per_address)
+        if plan.per_address.requests_per_minute is None:
+            address = (_Rule("requests", default.requests, default.window), *address)
+        shared = tuple(rule.applied("tenant", f"tenant:{realm}") for rule in _rules(plan))
+        return cls(shared, realm, _rules(plan.per_user), address)
+
+    def of_caller(self, address: str, end_user: str | None) -> tuple[AppliedLimit, ...]:
+        """Return all limits of one request, in the order tenant, key, user, address."""
+        if not self.address and (end_user is None or not self.user):
+            return self.shared
+        applied = list(self.shared)
+        if end_user is not None:
+            applied += [rule.applied("user", f"user:{self.realm}:{end_user}") for rule in self.user]
+        applied += [rule.applied("address", f"address:{self.realm}:{address}") for rule in self.address]
+        return tuple(applied)
+
+
+def limit_set(
+    principal: Principal, tenant_plan: Plan, key_plan: Plan | None, anonymous_default: AnonymousDefault
+) -> LimitSet:
+    """Return what may be kept for all requests with the same tenant, key and plans."""
+    if principal.key_id is None:
+        return LimitSet.of_anonymous(principal.tenant, principal.tenant_plan, tenant_plan, anonymous_default)
+    return LimitSet.of_key(principal.tenant, principal.key_id, tenant_plan, key_plan)
+
+
+def applied_limits(
+    principal: Principal, tenant_plan: Plan, key_plan: Plan | None, anonymous_default: AnonymousDefault
+) -> tuple[AppliedLimit, ...]:
+    """Return all limits of a request of ``principal``; address and end user are taken as they are."""
+    kept = limit_set(principal, tenant_plan, key_plan, anonymous_default)
+    return kept.of_caller(principal.address, principal.end_user)
+
+
+def allowed_model(plans: Iterable[Plan], model: str) -> bool:
+    """Whether every plan that lists models has a pattern (``claude-haiku-*``) that ``model`` matches."""
+    return all(plan.models is None or any(fnmatchcase(model, pattern) for pattern in plan.models) for plan in plans)
+
+
+def max_output_tokens(plans: Iterable[Plan]) -> int | None:
+    """Return the tightest ``max_output_tokens`` of the plans, None without one."""
+    return min((plan.max_output_tokens for plan in plans if plan.max_output_tokens is not None), default=None)
