@@ -1,0 +1,24 @@
+"""``[log]``: how much is said, and in which form."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class LogSettings(BaseModel):
+    """The log on standard output."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    level: Level = Field("info", description="The gateway's own lines below it are left out; requests are info.")
+    library_level: Level = Field(
+        "warning", description="The same for lines of libraries, of which only the fixed part is logged."
+    )
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="One JSON object a line, or columns for reading; auto is console on a terminal only."
+    )
+    log_addresses: bool = Field(False, description="Whether request lines name the client's address.")

@@ -1,0 +1,78 @@
+"""Where lines go: a file descriptor that may be slow, full or closed.
+
+Rules of this file: a write never waits and never raises. The descriptor is asked first whether it takes a piece (at
+most ``PIPE_BUF`` bytes, which a pipe that is ready takes whole); what it does not take waits here, in order, up to
+``backlog`` bytes, and goes out with the next line. Past that, and when the descriptor is closed, lines are dropped and
+counted. No writer thread: handing lines over costs more than the two system calls, and loses the last ones in a crash.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+
+_PIECE = select.PIPE_BUF
+BACKLOG = 1024 * 1024  # two thousand request lines: a collector's restart
+
+
+class Sink:
+    """Takes lines for ``fd``; safe to call from any thread, and from a finalizer in the middle of a call."""
+
+    def __init__(self, fd: int, *, backlog: int = BACKLOG) -> None:
+        self._fd = fd
+        self._backlog = backlog
+        self._ready = select.poll()
+        self._ready.register(fd, select.POLLOUT)
+        self._lines: deque[bytes] = deque()
+        self._size = 0
+        # Re-entrant: the garbage collector may run a finalizer that logs while the lock is held.
+        self._lock = threading.RLock()
+        self._writing = False
+        self.dropped = 0
+
+    def write(self, line: bytes) -> None:
+        """Write ``line`` now, or when the descriptor takes it; or drop and count it."""
+        with self._lock:
+            if self._size + len(line) > self._backlog:
+                self.dropped += 1
+            else:
+                self._lines.append(line)
+                self._size += len(line)
+            self._drain(0)
+
+    debug = info = warning = error = critical = write  # structlog calls its logger by the level's name
+
+    def flush(self, timeout: float = 1.0) -> None:
+        """Wait up to ``timeout`` seconds for the lines that still wait here; for the end of the process only."""
+        end = time.monotonic() + timeout
+        with self._lock:
+            while self._lines and (left := end - time.monotonic()) > 0:
+                self._drain(left)
+
+    def _drain(self, timeout: float) -> None:
+        if self._writing:
+            return
+        self._writing = True
+        try:
+            while self._lines and self._ready.poll(timeout * 1000):
+                self._write_piece()
+        except BlockingIOError:  # someone made the descriptor non-blocking, and a piece was too much for it
+            pass
+        except OSError:
+            self.dropped += len(self._lines)
+            self._lines.clear()
+            self._size = 0
+        finally:
+            self._writing = False
+
+    def _write_piece(self) -> None:
+        line = self._lines[0]
+        written = os.write(self._fd, line[:_PIECE])
+        self._size -= written
+        if written == len(line):
+            self._lines.popleft()
+        else:
+            self._lines[0] = line[written:]
