@@ -1,0 +1,61 @@
+"""``RateLimit`` and ``RateLimit-Policy`` (draft-ietf-httpapi-ratelimit-headers-11), and ``Retry-After``.
+
+- Both fields are lists of structured-field strings with parameters; they name the same limits in the same order:
+  the tightest three, by what is left of the limit. Without limits there are no fields: an empty list is not allowed.
+- ``RateLimit-Policy``: ``q`` the quota, ``w`` the window, ``qu`` the unit, where it is not the default (requests).
+- ``RateLimit``: ``r`` what is left, ``t`` the seconds until more may be left. Concurrency has no time.
+- Times are whole seconds, rounded up, so that coming back then is never too early; ``Retry-After`` is at least 1.
+- No ``pk``: partition keys would tell tenants, users and addresses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from math import ceil
+
+from gateway.core.quota.holds import LimitState
+
+_SHOWN = 3
+_MAX_INTEGER = 999_999_999_999_999  # RFC 9651, section 3.3.1
+_NOT_IN_STRINGS = re.compile(r"[^\x20-\x7e]")
+
+
+def rate_limit_headers(states: Sequence[LimitState]) -> dict[str, str]:
+    """Return the two fields for an answer, admitted or refused; none without limits."""
+    if not states:
+        return {}
+    shown = sorted(states, key=_left)[:_SHOWN]
+    return {"RateLimit": ", ".join(map(_service_limit, shown)), "RateLimit-Policy": ", ".join(map(_policy, shown))}
+
+
+def retry_after(seconds: float) -> str:
+    """Return the value of ``Retry-After``."""
+    return str(max(1, ceil(seconds)))
+
+
+def _left(state: LimitState) -> tuple[float, int]:
+    """Order by the share that is left; of equal shares the smaller number runs out first."""
+    return state.remaining / state.limit, state.remaining
+
+
+def _service_limit(state: LimitState) -> str:
+    item = f"{_string(state.name)};r={_integer(state.remaining)}"
+    return item if state.reset is None else f"{item};t={_integer(state.reset)}"
+
+
+def _policy(state: LimitState) -> str:
+    item = f"{_string(state.name)};q={_integer(state.limit)}"
+    if state.window is None:
+        return f'{item};qu="concurrent-requests"'
+    return f"{item};w={max(1, _integer(state.window))}"
+
+
+def _string(text: str) -> str:
+    """Return a structured-field string: printable ASCII, in quotes."""
+    escaped = _NOT_IN_STRINGS.sub("?", text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _integer(number: float) -> int:
+    return min(_MAX_INTEGER, max(0, ceil(number)))
