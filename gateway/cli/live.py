@@ -86,7 +86,7 @@ def judge(status: int, body: bytes, model: str) -> tuple[bool, str, str]:
             found = True, "valid", ""
         case 200:
             found = False, "answered 200, but not as Claude does", "check base_url: something else answers there"
-        case 400 | 402 | 403 if status == HTTPStatus.PAYMENT_REQUIRED or "credit balance" in text.lower():
+        case _ if status == HTTPStatus.PAYMENT_REQUIRED or "credit balance" in text.lower():
             found = False, f"no credit{said}", "the key is right; add credit to its account"
         case 401 | 403:
             found = False, f"invalid{said}", "make a new key, or check that it may use this model, and set api_key"

@@ -17,6 +17,8 @@ from gateway.core.dialects.settings import ChatSettings
 from gateway.core.keys import Peppers
 from gateway.core.plans import AnonymousDefault, Plan
 from gateway.identity.settings import AnonymousSettings, KeySettings
+from gateway.log.settings import LogSettings
+from gateway.metrics.settings import MetricsSettings
 from gateway.upstream.settings import TransportSettings, UpstreamSettings
 from gateway.web.settings import ServerSettings
 
@@ -39,7 +41,9 @@ class Config(BaseSettings):
         Path("data"), description="Directory of the database and of the generated key pepper, made at start (0700)."
     )
     database_url: Annotated[str, Confidential()] = Field(
-        "", description=f"SQLAlchemy URL of tenants and keys; empty is the SQLite file {DATABASE_FILE} in data_dir."
+        "",
+        examples=["sqlite:////var/lib/tokenweir/tokenweir.db"],
+        description=f"SQLAlchemy URL of tenants and keys; unset is the SQLite file {DATABASE_FILE} in data_dir.",
     )
     database_url_file: str | None = Field(
         None, examples=["/run/secrets/database_url"], description="File that holds database_url."
@@ -77,6 +81,8 @@ class Config(BaseSettings):
     anonymous_default: AnonymousDefault = Field(
         AnonymousDefault(), description="Limit per client address of an anonymous plan that sets none."
     )
+    log: LogSettings = Field(LogSettings(), description="The log on standard output.")
+    metrics: MetricsSettings = Field(MetricsSettings(), description="Metrics on the operators' address.")
 
     @field_validator("key_pepper", mode="after")
     @classmethod

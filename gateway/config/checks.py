@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from pathlib import Path as FilePath
 from typing import Any
 
 from gateway.config.assemble import Config
@@ -20,6 +21,8 @@ def broken_references(config: Config) -> Iterator[tuple[Path, Any, str]]:
     for index, mapping in enumerate(config.anonymous):
         if mapping.plan not in config.plans:
             yield ("anonymous", index, "plan"), mapping.plan, f"no such plan; allowed: {plans}"
+    if config.upstream.ca_file is not None and not FilePath(config.upstream.ca_file).is_file():
+        yield ("upstream", "ca_file"), config.upstream.ca_file, "no such file"
     seen: set[str] = set()
     for index, upstream in enumerate(config.upstreams):
         if upstream.name in seen:

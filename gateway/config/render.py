@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ByteSize, SecretStr
+from pydantic import BaseModel, ByteSize, HttpUrl, SecretStr
 from pydantic.fields import FieldInfo
 
 from gateway.config.fields import Path, dotted, is_list, unwrap
@@ -96,6 +96,8 @@ def literal(value: Any, field: FieldInfo | None = None) -> str:
     if isinstance(value, (int, float)):
         return json.dumps(duration(value) if field is not None and is_duration(field) else value)
     text = masked(value.get_secret_value()) if isinstance(value, SecretStr) else _PASSWORD.sub(_hide, str(value))
+    if isinstance(value, HttpUrl) and value.path == "/":
+        text = text.removesuffix("/")
     # A JSON text is a TOML text, but for the one character that TOML wants escaped as well.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
