@@ -54,7 +54,9 @@ def database_errors(name: object) -> Iterator[None]:
         yield
     except exc.DBAPIError as error:
         raise DatabaseFailed(f"the database {name} cannot be used: {error.orig}") from error
-    except (exc.SQLAlchemyError, sqlite3.Error) as error:
+    except sqlite3.Error as error:  # from a hook on new connections, which SQLAlchemy does not wrap
+        raise DatabaseFailed(f"the database {name} cannot be used: {error}") from error
+    except exc.SQLAlchemyError as error:
         raise DatabaseFailed(f"the database {name} cannot be used: {type(error).__name__}") from error
     except OSError as error:
         raise DatabaseFailed(f"the database {name} cannot be used: {error.strerror or error}") from error
@@ -126,7 +128,7 @@ def _engine(path: Path, busy_timeout: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options()["write"] else "BEGIN")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("write") else "BEGIN")
 
     return engine
 

@@ -131,11 +131,15 @@ class Directory:
         return self._problem
 
     async def synchronise(self) -> bool:
-        """Wait for a read that begins after this call and return whether it succeeded: all committed before is seen."""
+        """Wait for a read that begins after this call, and return whether it succeeded in time.
+
+        If so, all that was committed before the call is known. The application calls it once before it serves.
+        """
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._synchronising.append(done)
         self._wanted.set()
-        return await done
+        await asyncio.wait({done}, timeout=2 * self._read_limit)
+        return done.done() and done.result()
 
     async def run(self) -> None:
         """Poll and look up until cancelled."""

@@ -168,8 +168,8 @@ class Store:
         with self._transaction(write=False) as connection:
             use = queries.pepper_use(connection, self._clock())
         return [
-            f"{live} live key(s) were made with another pepper of version {version} than the one given and are refused: "
-            "restore the pepper file or TOKENWEIR_KEY_PEPPER, or revoke them"
+            f"{live} live key(s) were made with another pepper of version {version} than the one given "
+            "and are refused: restore the pepper file or TOKENWEIR_KEY_PEPPER, or revoke them"
             for version, fingerprint, live in use
             if live and (version not in peppers.secrets or peppers.fingerprint(version) != fingerprint)
         ]

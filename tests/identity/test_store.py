@@ -241,7 +241,7 @@ def test_another_pepper_under_a_used_version_makes_no_keys_and_is_told_at_start(
     other = Peppers.parse("other-pepper-0123456789")
     with pytest.raises(Refused, match="another pepper of version 1; restore that one"):
         store.create_key("shop", other)
-    assert [problem[:40] for problem in store.pepper_problems(other)] == ["1 live key(s) were made with another pepp"]
+    assert [problem[:40] for problem in store.pepper_problems(other)] == ["1 live key(s) were made with another pep"]
     assert len(store.pepper_problems(Peppers.parse("2:other-pepper-0123456789"))) == 1
     store.revoke(key_id)
     assert store.pepper_problems(other) == []
