@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import ssl
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -116,7 +117,7 @@ def unreachable(error: Exception, transport: TransportSettings) -> tuple[bool, s
                 "check that base_url is https where it is",
             )
         case aiohttp.ClientConnectorError():
-            reason = f"no connection to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+            reason = f"no connection to {error.host}:{error.port}: {_reason(error)}"
             advice = "check base_url, firewall and proxy (HTTPS_PROXY)"
         case aiohttp.ConnectionTimeoutError():
             reason = f"no connection within {transport.connect_timeout:g} s"
@@ -130,6 +131,10 @@ def unreachable(error: Exception, transport: TransportSettings) -> tuple[bool, s
         case _:
             return False, "invalid: the key holds characters that no header may", "set api_key to the key alone"
     return False, f"unreachable: {reason}", advice
+
+
+def _reason(error: aiohttp.ClientConnectorError) -> str:
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.os_error)
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

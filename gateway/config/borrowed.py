@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.config.errors import Problem, shown
-from gateway.config.fields import Path, dotted
+from gateway.config.fields import Path
 from gateway.config.merge import Merged
 from gateway.config.secret_files import read_secret
 from gateway.config.sources import Layer
@@ -91,8 +91,3 @@ def _nested(path: Path, value: Any) -> Any:
     for step in reversed(path):
         value = {step: value}
     return value
-
-
-def names(path: Path) -> list[str]:
-    """Return the borrowed variables that can fill in a key."""
-    return [name for name, borrowed in BORROWED.items() if dotted(borrowed.path) == dotted(path)]

@@ -69,11 +69,7 @@ class ConfigError(Exception):
 
 def shown(value: Any) -> str:
     """Write a value on one line, shortened, without the user and password of a URL."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, default=str)
-    except (TypeError, ValueError):
-        text = str(value)
-    text = _USERINFO.sub("", text)
+    text = _USERINFO.sub("", json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 

@@ -88,7 +88,8 @@ def holds_secret(model: Model, path: Path) -> bool:
             here = unwrap(field.annotation)
         else:
             here = element(here)
-    return any(is_secret(field) for _, field in walk(here)) if is_model(here) else is_model(element(here))
+    tables = (kind for kind in (here, element(here)) if is_model(kind))
+    return any(is_secret(field) for table in tables for _, field in walk(table))
 
 
 def walk(model: Model, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
@@ -114,6 +115,5 @@ def nearest(model: Model, path: Path) -> str | None:
     parent = type_at(model, tuple(above))
     if is_model(parent) and (close := difflib.get_close_matches(str(last), list(parent.model_fields), n=1)):
         return dotted((*above, close[0]))
-    known = [".".join(step for step in key if step != "*") for key, _ in walk(model)]
-    same = [name for name in known if name.rpartition(".")[2] == last]
-    return next(iter(same or difflib.get_close_matches(dotted(path), known, n=1)), None)
+    known = (".".join(step for step in key if step != "*") for key, _ in walk(model))
+    return next((name for name in known if name.rpartition(".")[2] == last), None)

@@ -140,7 +140,10 @@ def _validated(merged: Merged, problems: list[Problem]) -> Config | None:
     try:
         config = Config.model_validate(merged.data)
     except ValidationError as error:
-        problems += [_problem(details, merged) for details in error.errors()]
+        found = error.errors()
+        # pydantic takes the entries that failed for missing ones, and calls the list too short as well.
+        found = [e for e in found if e["type"] != "too_short" or not e["input"]]
+        problems += [_problem(details, merged) for details in found]
         return None
     problems += [
         Problem((origin := merged.origin(path) or Layer("")).written(path), origin.where, text, shown(value))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -29,6 +30,7 @@ from gateway.config.fields import Path, dotted, element, is_list, is_model, near
 
 PREFIX = "TOKENWEIR_"
 _KUBERNETES = re.compile(r"TOKENWEIR_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_.+)?)")
+_SIMILAR = 0.6
 _SLIP = 0.9
 
 
@@ -106,12 +108,16 @@ def _path_of(name: str) -> Path:
 
 
 def _unknown_variable(name: str, path: Path, where: str, *, strict: bool) -> Problem | None:
-    known = [variable_name(key) for key, _ in walk(Config)]
-    close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6 if strict or len(path) > 1 else _SLIP)
-    if not (strict or len(path) > 1 or close) or (len(path) == 1 and _KUBERNETES.fullmatch(name)):
+    sure = strict or len(path) > 1
+    if not sure and _KUBERNETES.fullmatch(name):
         return None
-    meant = nearest(Config, path) if not close else None
-    hint = close[0] if close else (variable_name(tuple(meant.split("."))) if meant else None)
+    # Compared without the prefix, which all have in common.
+    known = [variable_name(key)[len(PREFIX) :] for key, _ in walk(Config)]
+    close = difflib.get_close_matches(name[len(PREFIX) :].upper(), known, n=1, cutoff=_SIMILAR if sure else _SLIP)
+    if not (sure or close):
+        return None
+    meant = nearest(Config, path)
+    hint = PREFIX + close[0] if close else variable_name(tuple(meant.split("."))) if meant else None
     return Problem(name, where, "unknown variable" + (f"; did you mean {hint}?" if hint else ""))
 
 
@@ -135,9 +141,13 @@ def read_toml(file: FilePath, problems: list[Problem]) -> Layer:
         return Layer(where)
     try:
         return Layer(where, TomlConfigSettingsSource(Config, file).toml_data)
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are both
-        text, _, line = re.sub(r"\(at line (\d+), column (\d+)\)", r"\0\1:\2", str(error)).partition("\0")
-        problems.append(Problem("", f"{where}:{line}" if line else where, f"not TOML: {text.strip()}"))
+    except UnicodeDecodeError:
+        problems.append(Problem("", where, "cannot be read: not UTF-8 text"))
+    except tomllib.TOMLDecodeError as error:
+        text, _, at = str(error).removesuffix(")").partition(" (at ")
+        line = re.match(r"line (\d+)", at)
+        last = file.read_bytes().rstrip().count(b"\n") + 1
+        problems.append(Problem("", f"{where}:{line[1] if line else last}", f"not TOML: {text}"))
     except OSError as error:
         problems.append(Problem("", where, f"cannot be read: {error.strerror}"))
     return Layer(where)
