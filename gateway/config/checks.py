@@ -45,6 +45,12 @@ def problems(config: Config) -> list[str]:
         for upstream in config.upstreams
         if (upstream.base_url.path or "").rstrip("/").endswith("/v1")
     ]
+    found += [
+        f"base_url of upstream {upstream.name} is this gateway itself ({config.server.listen}): requests would go round "
+        "in a circle. If ANTHROPIC_BASE_URL is set for a client on this machine, unset it for the gateway."
+        for upstream in config.upstreams
+        if _is_ourselves(config.server.listen, upstream)
+    ]
     if not is_loopback(config.server.listen) and not config.server.allow_insecure:
         found += [
             f"server.listen is {config.server.listen}, and the anonymous plan {name} has no limit for all browsers "
@@ -74,6 +80,13 @@ def needs_credential(upstream: UpstreamSettings) -> bool:
 def has_total_limit(plan: Plan) -> bool:
     """Say whether the plan limits its owner as a whole, so that many addresses cannot add up without end."""
     return plan.requests_per_minute is not None or plan.concurrent_streams is not None
+
+
+def _is_ourselves(listen: str, upstream: UpstreamSettings) -> bool:
+    host, _, port = listen.rpartition(":")
+    theirs = upstream.base_url.host or ""
+    local = host in ("0.0.0.0", "[::]") or is_loopback(listen)
+    return str(upstream.base_url.port) == port and (theirs == host or (local and is_loopback(f"{theirs}:{port}")))
 
 
 def is_loopback(listen: str) -> bool:

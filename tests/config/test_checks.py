@@ -35,6 +35,23 @@ def test_a_base_url_with_the_version_in_it_would_ask_for_it_twice(url):
     assert "ends in /v1" in sentence
 
 
+@pytest.mark.parametrize(
+    ("listen", "url", "circle"),
+    [
+        ("127.0.0.1:8080", "http://localhost:8080", True),
+        ("127.0.0.1:8080", "http://[::1]:8080", True),
+        ("0.0.0.0:8080", "http://127.0.0.1:8080/", True),
+        ("gateway.example:443", "https://gateway.example", True),
+        ("127.0.0.1:8080", "http://127.0.0.1:8081", False),
+        ("10.0.0.1:8080", "http://127.0.0.1:8080", False),
+        ("0.0.0.0:8080", "http://claude.example:8080", False),
+    ],
+)
+def test_a_gateway_that_is_its_own_upstream_is_refused(listen, url, circle):
+    found = problems(config(server={"listen": listen}, upstreams=[{"base_url": url}]))
+    assert any("in a circle" in sentence for sentence in found) is circle
+
+
 def test_a_public_anonymous_plan_needs_a_limit_for_all_browsers_together():
     plans = {"browser": {"per_address": {"requests_per_minute": 5}}}
     public = {"server": {"listen": "0.0.0.0:8080"}, "anonymous": BROWSERS * 2, "plans": plans}
