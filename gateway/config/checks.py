@@ -46,7 +46,7 @@ def problems(config: Config) -> list[str]:
         if (upstream.base_url.path or "").rstrip("/").endswith("/v1")
     ]
     found += [
-        f"base_url of upstream {upstream.name} is this gateway itself ({config.server.listen}): requests would go round "
+        f"base_url of upstream {upstream.name} is this gateway ({config.server.listen}): requests would go round "
         "in a circle. If ANTHROPIC_BASE_URL is set for a client on this machine, unset it for the gateway."
         for upstream in config.upstreams
         if _is_ourselves(config.server.listen, upstream)
