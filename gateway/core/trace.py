@@ -1,0 +1,110 @@
+"""W3C trace context (https://www.w3.org/TR/trace-context/), and the ids of requests.
+
+- A valid ``traceparent`` is continued: its trace id, an own parent id, its sampling flags. Of versions that do not
+  exist yet the known beginning is read, and version 00 is passed on.
+- An invalid one starts a new trace, as the specification says, without its ``tracestate``. Without one there is
+  nothing to continue, and nothing is passed on.
+- ``tracestate`` is passed on as it came, if every member is well-formed; past 512 characters members over 128 go
+  first, then those at the end, which are the oldest.
+- The id of a request is always ours. What a client sends as ``X-Request-Id`` is kept beside it, for the log.
+- Random digits come from an argument, as every source of chance does in this ring.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from secrets import token_hex
+
+RandomHex = Callable[[int], str]
+"""Takes a number of bytes and returns twice as many hexadecimal digits, lower case."""
+
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_KNOWN_FLAGS = 0x03  # sampled, and random trace id of level 2; the others are zero until they mean something
+_UNSAMPLED = 0x00
+_KEY = r"[a-z0-9][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13}"
+_MEMBER = re.compile(rf"(?:{_KEY})=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{{0,255}}[\x21-\x2b\x2d-\x3c\x3e-\x7e]")
+_MAX_MEMBERS = 32
+_MAX_STATE = 512
+_LARGE_MEMBER = 128
+# Before anything is split or matched; 32 members of any sense are far shorter.
+_MAX_HEADER = 8192
+_CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The trace that a request belongs to.
+
+    Attributes:
+        trace_id: 32 hex digits; empty when the request brought none.
+        traceparent: The header for the upstream, with a parent id of our own; empty when the request brought none.
+        tracestate: The header for the upstream, empty without one.
+    """
+
+    trace_id: str
+    traceparent: str
+    tracestate: str
+
+
+def trace_of(traceparent: str | None, tracestate: str | None, random_hex: RandomHex = token_hex) -> Trace:
+    """Return the trace that goes on to the upstream."""
+    if traceparent is None:
+        return Trace("", "", "")
+    known = _parsed(traceparent.strip(" \t"))
+    if known is None:
+        return _child(_nonzero(16, random_hex), _UNSAMPLED, "", random_hex)
+    trace_id, flags = known
+    return _child(trace_id, flags, kept_state(tracestate or ""), random_hex)
+
+
+def _child(trace_id: str, flags: int, tracestate: str, random_hex: RandomHex) -> Trace:
+    return Trace(trace_id, f"00-{trace_id}-{_nonzero(8, random_hex)}-{flags:02x}", tracestate)
+
+
+def _nonzero(size: int, random_hex: RandomHex) -> str:
+    """Return random digits; all zeros are not an id."""
+    while not (digits := random_hex(size)).strip("0"):
+        pass
+    return digits
+
+
+def _parsed(traceparent: str) -> tuple[str, int] | None:
+    """Return trace id and flags, None if the header is not valid."""
+    match = _TRACEPARENT.fullmatch(traceparent)
+    if match is None:
+        return None
+    version, trace_id, parent_id, flags, more = match.groups()
+    if version == "ff" or (version == "00" and more) or not trace_id.strip("0") or not parent_id.strip("0"):
+        return None
+    return trace_id, int(flags, 16) & _KNOWN_FLAGS
+
+
+def kept_state(tracestate: str) -> str:
+    """Return what is passed on of a ``tracestate``: all, a bounded part, or nothing of a malformed one."""
+    if len(tracestate) > _MAX_HEADER:
+        return ""
+    members = [member for part in tracestate.split(",") if (member := part.strip(" \t"))]
+    keys = {member.partition("=")[0] for member in members}
+    if len(members) > _MAX_MEMBERS or len(keys) < len(members) or not all(map(_MEMBER.fullmatch, members)):
+        return ""
+    if _length(members) > _MAX_STATE:
+        members = [member for member in members if len(member) <= _LARGE_MEMBER]
+    while _length(members) > _MAX_STATE:
+        members.pop()
+    return ",".join(members)
+
+
+def _length(members: list[str]) -> int:
+    return sum(map(len, members)) + len(members) - 1
+
+
+def new_request_id(random_hex: RandomHex = token_hex) -> str:
+    """Return an id for a request: 96 random bits, told apart from Claude's by its beginning."""
+    return f"req_gw{random_hex(12)}"
+
+
+def client_request_id(value: str | None) -> str | None:
+    """Return the client's own id of the request, if it is one that a log can hold."""
+    return value if value is not None and _CLIENT_REQUEST_ID.fullmatch(value) else None
