@@ -170,6 +170,11 @@ def test_everyone_may_read_where_the_star_is_listed(origin):
     assert Origins((), (Mapping(("*",), "all"),)).cors_allowed(origin)
 
 
+def test_a_name_longer_than_names_can_be_is_not_even_looked_at():
+    name = "https://" + "a." * 150 + "example"
+    assert not Origins((name,)).cors_allowed(name)
+
+
 @given(st.text(max_size=400), st.text(max_size=40), st.text(max_size=40))
 def test_garbage_is_never_an_error_and_never_mapped(origin, fetch_site, host):
     assert tenant(SHOP, origin, fetch_site, host) is None

@@ -125,6 +125,8 @@ def test_counters_of_different_owners_never_meet_whatever_they_are_called():
     sets = [set(amounts(principal, FULL)) for principal in (key_of_a, key_of_b, odd)]
     assert sets[0].isdisjoint(sets[1])
     assert sets[0].isdisjoint(sets[2])
+    user = caller(tenant="a", end_user="b:u")
+    assert set(amounts(user, FULL)).isdisjoint(amounts(caller(tenant="a:b", end_user="u"), FULL))
 
 
 def test_what_does_not_depend_on_the_request_is_computed_once():
