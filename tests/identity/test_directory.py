@@ -227,7 +227,7 @@ async def test_a_suspended_tenant_is_refused_by_name_only_to_who_has_the_key(sto
 async def test_a_cut_is_told_once_and_also_of_keys_that_are_not_in_memory(store, peppers, key):
     cuts = []
     store.suspend("shop", cut_streams=True)
-    async with running(Directory(store, peppers, LAZY, on_cut=cuts.append)) as directory:
+    async with running(Directory(store, peppers, LAZY, anonymous=["shop"], on_cut=cuts.append)) as directory:
         await directory.synchronise()
         assert cuts == []
         store.revoke(key.id, cut_streams=True)
@@ -366,17 +366,19 @@ async def test_a_directory_that_stops_refuses_at_once_those_who_wait(store, pepp
     gated.open.clear()
     directory = Directory(gated, peppers, LAZY, read_limit=30)
 
-    async def stop():
-        await asyncio.to_thread(gated.entered.wait, 30)
-        run.cancel()
-
-    async with asyncio.TaskGroup() as group:
-        run = group.create_task(directory.run())
-        group.create_task(stop())
+    async def refused():
         with pytest.raises(StoreUnavailable):
             await directory.authenticate(key.text, NOON)
-        assert directory.ping() == "stopped"
-        gated.open.set()
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        run = group.create_task(directory.run())
+        group.create_task(refused())  # read by the round under way
+        await asyncio.to_thread(gated.entered.wait, 30)
+        group.create_task(refused())  # waits for the next
+        await asyncio.sleep(0)
+        run.cancel()
+    assert directory.ping() == "stopped"
+    gated.open.set()
 
 
 async def test_the_interpreter_ends_with_a_poll_under_way(url, store, peppers):

@@ -1,0 +1,124 @@
+"""What the commands for tenants and keys share: the configuration options, the store they open, how they print.
+
+A command ends in one of three ways: what it did on stdout, one ``error:`` line per problem and exit code 2, or click's
+own usage message. Notes go to stderr, so that stdout can be piped.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import click
+
+from gateway.config import Config, ConfigError, load_config
+from gateway.core.keys import Peppers
+from gateway.core.units import parse_duration
+from gateway.identity.database import open_database
+from gateway.identity.errors import IdentityError, Refused
+from gateway.identity.pepper import load_peppers
+from gateway.identity.store import Store
+
+_LONGEST = 36_500 * 86_400.0  # 100 years: a typo becomes an error instead of a year without a name
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class OperatorError(click.ClickException):
+    """Ends a command with ``error: …`` and exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print one line per problem on stderr."""
+        for line in self.message.splitlines():
+            click.echo(f"error: {line}", file=file, err=True)
+
+
+class Duration(click.ParamType[float]):
+    """A length of time as in the configuration: 90s, 1h, 30d."""
+
+    name = "duration"
+
+    def __init__(self, *, zero: bool) -> None:
+        self._zero = zero
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        try:
+            seconds = parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if seconds > _LONGEST or (not seconds and not self._zero):
+            self.fail("from 1s to 36500d" if not self._zero else "at most 36500d", param, ctx)
+        return seconds
+
+
+def config_options(command: Command) -> Command:
+    """Add ``--config`` and ``--env-file``, as every command has them."""
+    path = click.Path(path_type=Path, dir_okay=False)
+    command = click.option("--env-file", type=path, help="Environment file instead of ./.env.")(command)
+    return click.option("--config", "config_file", type=path, help="TOML file instead of ./config/gateway.toml.")(
+        command
+    )
+
+
+@contextmanager
+def opened(config_file: Path | None, env_file: Path | None) -> Iterator[tuple[Config, Store]]:
+    """Open the configured store in the name of the OS user; all that goes wrong inside ends the command."""
+    try:
+        config = load_config(config_file, env_file, environ=os.environ)
+        engine = open_database(config.database_url)
+        try:
+            yield config, Store(engine, actor=f"cli:{_user()}")
+        finally:
+            engine.dispose()
+    except (ConfigError, IdentityError) as error:
+        raise OperatorError(str(error)) from error
+
+
+def peppers_of(config: Config) -> Peppers:
+    """Return the configured peppers, or those of the file in the data directory, made if it is missing."""
+    override = config.key_pepper
+    return load_peppers(config.data_dir, None if override is None else override.get_secret_value())
+
+
+def check_plan(config: Config, plan: str | None) -> None:
+    """Refuse a plan that the configuration does not have."""
+    if plan is not None and plan not in config.plans:
+        raise Refused(f"there is no plan {plan!r} in the configuration; there are {', '.join(sorted(config.plans))}")
+
+
+def print_json(value: object) -> None:
+    """Print for programs."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print for people: aligned columns, wide enough for the longest value."""
+    widths = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
+    for row in (heads, *rows):
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_note(text: str) -> None:
+    """Print what belongs to no pipe."""
+    click.echo(f"note: {text}", err=True)
+
+
+def written(moment: float | None) -> str | None:
+    """Return a time as RFC 3339 in UTC, as JSON answers hold it."""
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name; Python 3.13 changed which one is raised
+        return str(os.getuid())
