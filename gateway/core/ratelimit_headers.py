@@ -21,7 +21,7 @@ _MAX_INTEGER = 999_999_999_999_999  # RFC 9651, section 3.3.1
 _NOT_IN_STRINGS = re.compile(r"[^\x20-\x7e]")
 
 
-def rate_limit_headers(states: Sequence[LimitState]) -> dict[str, str]:
+def ratelimit_headers(states: Sequence[LimitState]) -> dict[str, str]:
     """Return the two fields for an answer, admitted or refused; none without limits."""
     if not states:
         return {}

@@ -16,7 +16,7 @@ STREAMS = LimitState("key-concurrent-streams", 10, 3, None, None)
 
 
 def test_a_rate_has_a_window_and_a_time_and_concurrency_has_a_unit():
-    assert rate_limit_headers([MINUTE, STREAMS]) == {
+    assert ratelimit_headers([MINUTE, STREAMS]) == {
         "RateLimit": '"key-concurrent-streams";r=3, "tenant-requests-per-minute";r=59;t=13',
         "RateLimit-Policy": '"key-concurrent-streams";q=10;qu="concurrent-requests", '
         '"tenant-requests-per-minute";q=60;w=60',
@@ -24,7 +24,7 @@ def test_a_rate_has_a_window_and_a_time_and_concurrency_has_a_unit():
 
 
 def test_without_limits_there_are_no_fields():
-    assert rate_limit_headers([]) == {}
+    assert ratelimit_headers([]) == {}
 
 
 def test_the_tightest_three_are_shown_in_both_fields():
@@ -36,7 +36,7 @@ def test_the_tightest_three_are_shown_in_both_fields():
         LimitState("large-and-half", 1000, 500, 1.0, 60.0),
         LimitState("none", 1000, 0, 1.0, 60.0),
     ]
-    fields = rate_limit_headers(states)
+    fields = ratelimit_headers(states)
     assert re.findall(r'"([^"]+)";r', fields["RateLimit"]) == ["none", "half", "large-and-half"]
     assert re.findall(r'"([^"]+)";q', fields["RateLimit-Policy"]) == ["none", "half", "large-and-half"]
 
@@ -49,7 +49,7 @@ windows = st.one_of(st.none(), st.floats(0.001, 1e18))
 
 @given(st.text(max_size=8), st.integers(1, 10**18), st.integers(0, 10**18), windows)
 def test_any_state_gives_valid_structured_fields(name, limit, remaining, window):
-    fields = rate_limit_headers([LimitState(name, limit, remaining, window, window)])
+    fields = ratelimit_headers([LimitState(name, limit, remaining, window, window)])
     assert _RATE_LIMIT.fullmatch(fields["RateLimit"])
     assert _POLICY.fullmatch(fields["RateLimit-Policy"])
 
