@@ -16,6 +16,7 @@ from gateway.config.fields import Confidential
 from gateway.core.dialects.settings import ChatSettings
 from gateway.core.keys import Peppers
 from gateway.core.plans import AnonymousDefault, Plan
+from gateway.core.pricing import PriceOverrides
 from gateway.identity.settings import AnonymousSettings, KeySettings
 from gateway.log.settings import LogSettings
 from gateway.metrics.settings import MetricsSettings
@@ -73,6 +74,10 @@ class Config(BaseSettings):
         TransportSettings(), description="Connections and deadlines, the same for every upstream."
     )
     keys: KeySettings = Field(KeySettings(), description="Verification of keys.")
+    prices: PriceOverrides = Field(
+        default_factory=dict,
+        description='Prices that differ from the built-in table, by pattern of model: [prices."claude-opus-*"].',
+    )
     plans: dict[str, Plan] = Field(
         default_factory=lambda: {"default": Plan()},
         description="Limits by name of plan; default is the one of tenants and keys that name none.",

@@ -50,18 +50,20 @@ class GatewayError(Exception):
     Args:
         message: A sentence for the person at the other end.
         retry_after: Seconds after which a retry may succeed, where that is known.
+        detail: What only the operator's log is told.
     """
 
-    code: ClassVar[str] = "error"
+    code: str = "error"
     status: int = 500
     origin: ClassVar[Origin] = "gateway"
     retryable: bool = False
     claude_type: str = "api_error"
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, detail: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after = retry_after
+        self.detail = detail
 
 
 class ClientError(GatewayError):
@@ -265,9 +267,12 @@ class UpstreamRefused(UpstreamError):
     Args:
         message: Claude's message, as it came.
         status: Claude's HTTP status.
-        claude_type: Claude's error type, e.g. ``overloaded_error``.
+        claude_type: Claude's error type, one of the known ones: the code is made of it.
         retryable: Whether a later retry can help.
         retry_after: Seconds, where Claude said so.
+
+    Attributes:
+        body: Claude's answer as it came, when it is in Claude's shape; for routes that relay verbatim.
     """
 
     def __init__(
@@ -280,11 +285,11 @@ class UpstreamRefused(UpstreamError):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message, retry_after=retry_after)
+        self.body: bytes | None = None
         self.status = status
         self.claude_type = claude_type
         self.retryable = retryable
-
-    code = "upstream_refused"
+        self.code = f"upstream_{claude_type}"
 
 
 class UpstreamCredential(UpstreamError):

@@ -1,0 +1,196 @@
+"""Where the parts meet: from a configuration to a gateway that serves, and to its orderly end.
+
+``running`` is what ``tokenweir serve``, ``tokenweir demo`` and the tests use alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+
+from gateway.config import Config
+from gateway.core.addresses import TrustedProxies
+from gateway.core.errors import AccessCut, Draining
+from gateway.core.keys import Peppers
+from gateway.core.origins import Origins
+from gateway.core.pricing import PriceBook
+from gateway.core.principal import Principal
+from gateway.core.quota.holds import FIRST_LEASE
+from gateway.identity.database import open_database
+from gateway.identity.directory import Directory
+from gateway.identity.pepper import load_peppers
+from gateway.identity.records import Cut
+from gateway.identity.store import Store
+from gateway.identity.throttle import FailureThrottle
+from gateway.log import Log
+from gateway.metrics import Metrics, sample_loop_lag
+from gateway.quota.memory import MemoryHoldStore
+from gateway.tasks import TaskOwner
+from gateway.upstream.client import Upstream
+from gateway.web.body import BodyBudget
+from gateway.web.edge import decorate, edge
+from gateway.web.entitlements import Entitlements
+from gateway.web.ops import create_ops
+from gateway.web.routes import add_routes
+from gateway.web.server import Runner, listening_socket
+from gateway.web.services import SERVICES, Services
+from gateway.web.streams import Streams
+
+# What is cut at the end of the grace period has this long to tell its client.
+_LAST_WORDS = 2.0
+_RENEW_EVERY = FIRST_LEASE / 2
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway that serves.
+
+    Attributes:
+        url: Where everyone reaches it.
+        ops_url: Where operators do.
+        services: Its parts.
+        store: Tenants and keys.
+        peppers: What new keys are hashed with.
+    """
+
+    url: str
+    ops_url: str
+    services: Services
+    store: Store
+    peppers: Peppers
+    _public: Runner
+
+    async def drain(self, delay: float, grace: float) -> None:
+        """Stop in order: unready, then closed to new connections, then without requests in flight."""
+        streams = self.services.streams
+        streams.draining = True
+        log.info("draining", in_flight=len(streams), delay=delay, grace=grace)
+        await asyncio.sleep(delay)
+        for site in tuple(self._public.sites):
+            await site.stop()
+        if self._public.server is not None:
+            self._public.server.pre_shutdown()
+        if not await streams.wait_empty(grace):
+            cut = streams.cut(Draining("The gateway is restarting. Please try again.", retry_after=1.0))
+            log.warning("cut at the end of the grace period", streams=cut)
+            await streams.wait_empty(_LAST_WORDS)
+
+
+@asynccontextmanager
+async def running(config: Config, log_to: Log) -> AsyncIterator[Gateway]:
+    """Serve for as long as the context lasts.
+
+    Raises:
+        ListenError: An address is taken.
+        IdentityError: The database or the pepper cannot be used.
+    """
+    server = config.server
+    public_socket = listening_socket(server.listen, "--listen", int(server.send_buffer))
+    ops_socket = listening_socket(server.ops_listen, "--ops-listen", int(server.send_buffer))
+    tasks = TaskOwner(lambda error: log.error("background task failed", exc_info=error))
+    engine = open_database(config.database_url)
+    store = Store(engine, actor="gateway")
+    override = config.key_pepper
+    peppers = load_peppers(config.data_dir, None if override is None else override.get_secret_value())
+    for mapping in config.anonymous:
+        store.ensure_tenant(mapping.tenant, mapping.plan)
+    services = _services(config, log_to, store, peppers, tasks)
+    public, ops = _runners(services)
+    try:
+        await public.setup()
+        await ops.setup()
+        await web.SockSite(public, public_socket).start()
+        await web.SockSite(ops, ops_socket).start()
+        await services.directory.synchronise()
+        yield Gateway(_url(public), _url(ops), services, store, peppers, public)
+    finally:
+        await public.cleanup()
+        await ops.cleanup()
+        for upstream in services.upstreams:
+            upstream.pool.close()
+        await tasks.close()
+        services.metrics.close()
+        engine.dispose()
+
+
+def _services(config: Config, log_to: Log, store: Store, peppers: Peppers, tasks: TaskOwner) -> Services:
+    streams = Streams(config.server.max_streams)
+    prices = PriceBook(config.prices)
+    metrics = Metrics(config.metrics, known_model=prices.known, dropped_log_lines=lambda: log_to.dropped)
+    directory = Directory(
+        store,
+        peppers,
+        config.keys,
+        anonymous={mapping.tenant for mapping in config.anonymous},
+        on_cut=lambda cut: _cut(streams, cut),
+    )
+    holds = MemoryHoldStore()
+    tasks.spawn(directory.run())
+    tasks.spawn(sample_loop_lag(metrics.loop_lag, config.metrics.lag_interval))
+    tasks.spawn(_renew(holds, streams))
+    return Services(
+        server=config.server,
+        chat=config.chat,
+        transport=config.upstream,
+        upstreams=[Upstream(settings, config.upstream, tasks.spawn) for settings in config.upstreams],
+        directory=directory,
+        throttle=FailureThrottle(config.keys),
+        entitlements=Entitlements(config.plans, config.anonymous_default),
+        origins=Origins(config.server.cors_origins, config.anonymous),
+        proxies=TrustedProxies(config.server.trusted_proxies),
+        holds=holds,
+        prices=prices,
+        metrics=metrics,
+        log_outcome=log_to.log_outcome,
+        log_fault=lambda error, request_id: log.error("request failed", request_id=request_id, exc_info=error),
+        pseudonym=_pseudonym(peppers),
+        streams=streams,
+        bodies=BodyBudget(int(config.server.max_bodies)),
+        pings={"keys": directory.ping},
+    )
+
+
+def _runners(services: Services) -> tuple[Runner, Runner]:
+    app = web.Application(middlewares=[edge])
+    app[SERVICES] = services
+    app.on_response_prepare.append(decorate)
+    add_routes(app)
+    return Runner(app, services.server), Runner(create_ops(app), services.server)
+
+
+async def _renew(holds: MemoryHoldStore, streams: Streams) -> None:
+    while True:
+        await asyncio.sleep(_RENEW_EVERY)
+        if streams.holds:
+            await holds.renew(tuple(streams.holds), time.monotonic())
+
+
+def _cut(streams: Streams, cut: Cut) -> None:
+    def whose(principal: Principal) -> bool:
+        return (principal.tenant if cut.kind == "tenant" else principal.key_id) == cut.name
+
+    stopped = streams.cut(AccessCut("Access was ended by the operator of this gateway."), whose)
+    log.info("running streams cut", kind=cut.kind, name=cut.name, streams=stopped)
+
+
+def _pseudonym(peppers: Peppers) -> Callable[[str], str]:
+    key = peppers.secrets[peppers.current]
+
+    def pseudonym(user: str) -> str:
+        return hmac.digest(key, b"end user:" + user.encode("utf-8", "replace"), "sha256").hex()[:32]
+
+    return pseudonym
+
+
+def _url(runner: Runner) -> str:
+    host, port = runner.addresses[0][:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

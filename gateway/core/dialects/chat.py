@@ -1,0 +1,133 @@
+"""The existing frontends' frames: one ``data: {json}`` line and a blank line each.
+
+- One text delta of Claude's is one ``text`` frame: the client's display of tokens a second counts frames.
+- ``done`` is the last frame of a good answer, ``error`` the last of a bad one; the client ignores other types, so
+  ``thinking`` frames are sent only to callers that asked for thinking.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import orjson
+
+from gateway.core.call import Summary
+from gateway.core.claude import Fold, dump_text
+from gateway.core.errors import GatewayError, InvalidRequest, MessageRequired, RateLimited, UpstreamRefused
+from gateway.core.outcome import Usage
+
+_SERVER_ERROR = 500
+# What a person can act on; Claude's own one-word messages for these are no help.
+_SENTENCES = {
+    "overloaded_error": "Claude is overloaded at the moment. Please try again shortly.",
+    "api_error": "Claude had an internal error. Please try again.",
+    "rate_limit_error": "Claude takes no more requests at the moment. Please try again shortly.",
+    "timeout_error": "Claude took too long to answer. Please try again.",
+}
+
+
+class ChatEncoder:
+    """Turns one stream of Claude's into frames.
+
+    Args:
+        fold: Where the stream's bookkeeping is kept.
+        thinking: Whether ``thinking`` frames are sent.
+    """
+
+    forwards_errors = False
+
+    __slots__ = ("_fold", "_thinking")
+
+    def __init__(self, fold: Fold, *, thinking: bool = False) -> None:
+        self._fold = fold
+        self._thinking = thinking
+
+    def feed(self, raw: bytes, events: list[bytes], now_ms: int) -> bytes:  # noqa: ARG002 - the relay's interface
+        """Return the frames for these events."""
+        read = self._fold.read
+        if len(events) == 1:
+            delta = read(events[0])
+            return b"" if delta is None else self._frame(delta, now_ms)
+        return b"".join([self._frame(delta, now_ms) for event in events if (delta := read(event))])
+
+    def done(self, summary: Summary, now_ms: int) -> bytes:
+        """Return the ``done`` frame."""
+        return _data({"token": "", "type": "done", "timestamp": now_ms, "metadata": metadata_of(summary)})
+
+    def error(self, error: GatewayError, request_id: str, now_ms: int) -> bytes:
+        """Return the ``error`` frame."""
+        metadata: dict[str, Any] = {"code": error.code, "retryable": error.retryable, "requestId": request_id}
+        if error.retry_after is not None:
+            metadata["retryAfterMs"] = math.ceil(error.retry_after * 1000)
+        return _data({"token": sentence(error), "type": "error", "timestamp": now_ms, "metadata": metadata})
+
+    def _frame(self, delta: dict[str, Any], now_ms: int) -> bytes:
+        kind = delta.get("type")
+        if kind == "text_delta":
+            text, name = delta.get("text"), b"text"
+        elif kind == "thinking_delta" and self._thinking:
+            text, name = delta.get("thinking"), b"thinking"
+        else:
+            return b""
+        if not isinstance(text, str):
+            return b""
+        return b'data: {"token":%b,"type":"%b","timestamp":%d}\n\n' % (dump_text(text), name, now_ms)
+
+
+def _data(frame: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(frame) + b"\n\n"
+
+
+def metadata_of(summary: Summary) -> dict[str, Any]:
+    """Return ``metadata`` as the ``done`` frame and the JSON answer carry it."""
+    usage = summary.usage or Usage()
+    return {
+        "requestId": summary.request_id,
+        "model": summary.model,
+        "stopReason": summary.stop_reason,
+        "usage": {
+            "inputTokens": usage.input_tokens,
+            "outputTokens": usage.output_tokens,
+            "cacheReadTokens": usage.cache_read_tokens,
+            "cacheCreationTokens": usage.cache_creation_tokens,
+        },
+        "timeToFirstTokenMs": summary.time_to_first_token_ms,
+        "durationMs": summary.duration_ms,
+        "tokensPerSecond": None if summary.tokens_per_second is None else round(summary.tokens_per_second, 1),
+        "costUsd": None if summary.cost_usd is None else round(summary.cost_usd, 9),
+    }
+
+
+def sentence(error: GatewayError) -> str:
+    """Return what a person is shown."""
+    if isinstance(error, UpstreamRefused):
+        return _SENTENCES.get(error.claude_type, error.message)
+    return error.message
+
+
+def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
+    """Return the JSON body of an error that came before the stream."""
+    if isinstance(error, MessageRequired):
+        return {"error": "Message is required", "code": error.code, "requestId": request_id}
+    body: dict[str, Any]
+    if isinstance(error, RateLimited):
+        body = {"error": "Too many requests", "code": error.code, "limit": error.limit, "message": error.message}
+        if error.retry_after is not None:
+            body["retryAfter"] = math.ceil(error.retry_after)
+        return {**body, "requestId": request_id}
+    if error.status >= _SERVER_ERROR:
+        message = sentence(error)
+        return {"error": "Failed to stream response", "message": message, "code": error.code, "requestId": request_id}
+    code = InvalidRequest.code if error.status == InvalidRequest.status else error.code
+    body = {"error": sentence(error), "code": code, "requestId": request_id}
+    if error.retry_after is not None:
+        body["retryAfter"] = math.ceil(error.retry_after)
+    return body
+
+
+def answer_body(message: dict[str, Any], summary: Summary) -> dict[str, Any]:
+    """Return the JSON answer of ``stream: false``: all text of Claude's message, and what it took."""
+    blocks = message.get("content")
+    texts = [b.get("text") for b in blocks if isinstance(b, dict)] if isinstance(blocks, list) else []
+    return {"text": "".join(t for t in texts if isinstance(t, str)), "metadata": metadata_of(summary)}

@@ -1,0 +1,103 @@
+"""Server-sent events, split and parsed as the WHATWG standard has it, without changing a byte.
+
+- Lines end in LF, CR or CRLF; a blank line ends an event; a byte order mark may open the stream.
+- ``EventSplitter`` cuts a stream of arbitrary chunks into whole events. It returns the bytes as they came, so that a
+  relay forwards them unchanged, and the events one by one, so that a dialect can read them.
+- What is held back is one unfinished event, at most ``max_event`` bytes; more is ``EventTooLarge``.
+- ``parse_event`` reads one event's name and data; comments and unknown fields are skipped.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Two line ends in a row. The look-ahead keeps a CRLF from being read as two.
+_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_BOM = b"\xef\xbb\xbf"
+# A blank line is at most four bytes, so one that spans two chunks starts within the last three of the first.
+_SEAM = 3
+
+
+class EventTooLarge(Exception):
+    """One event is over the splitter's limit; the stream cannot be followed any further."""
+
+
+class EventSplitter:
+    """Cuts one stream into events.
+
+    Args:
+        max_event: Most bytes of one event.
+    """
+
+    __slots__ = ("_held", "_max_event", "_parts", "_seam")
+
+    def __init__(self, max_event: int) -> None:
+        self._max_event = max_event
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._seam = b""
+
+    def feed(self, data: bytes) -> tuple[bytes, list[bytes]]:
+        """Take a chunk; return the bytes up to the last whole event, and these events without their blank lines.
+
+        Raises:
+            EventTooLarge: The unfinished event has grown over the limit.
+        """
+        if self._parts:
+            if not self._completes(data):
+                self._hold(data)
+                return b"", []
+            data = b"".join((*self._parts, data))
+            self._parts.clear()
+            self._held = 0
+        return self._split_lf(data) if b"\r" not in data else self._split_any(data)
+
+    def flush(self) -> bytes:
+        """Return what is left when the stream has ended: an event without its blank line, or part of one."""
+        rest = b"".join(self._parts)
+        self._parts.clear()
+        self._held = 0
+        return rest
+
+    def _completes(self, data: bytes) -> bool:
+        seam = self._seam + data[:_SEAM]
+        return b"\n\n" in data or _BLANK_LINE.search(seam) is not None or _BLANK_LINE.search(data) is not None
+
+    def _split_lf(self, data: bytes) -> tuple[bytes, list[bytes]]:
+        *events, rest = data.split(b"\n\n")
+        if not rest:
+            return data, events
+        self._hold(rest)
+        return data[: len(data) - len(rest)], events
+
+    def _split_any(self, data: bytes) -> tuple[bytes, list[bytes]]:
+        events: list[bytes] = []
+        start = 0
+        for match in _BLANK_LINE.finditer(data):
+            events.append(data[start : match.start()])
+            start = match.end()
+        if start < len(data):
+            self._hold(data[start:])
+        return data[:start], events
+
+    def _hold(self, data: bytes) -> None:
+        self._held += len(data)
+        if self._held > self._max_event:
+            raise EventTooLarge
+        self._parts.append(data)
+        self._seam = (self._seam + data)[-_SEAM:] if len(self._parts) > 1 else data[-_SEAM:]
+
+
+def parse_event(event: bytes) -> tuple[bytes, bytes | None]:
+    """Return the event's name (empty when it has none) and its data, None when it has none (a comment, a blank)."""
+    name = b""
+    data: list[bytes] = []
+    for line in _LINE_END.split(event.removeprefix(_BOM)):
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"event":
+            name = value
+        elif field == b"data":
+            data.append(value)
+    return name, b"\n".join(data) if data else None

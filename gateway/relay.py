@@ -1,0 +1,370 @@
+"""The relay: Claude's bytes pushed to one client, event by event, as fast as the client takes them and no faster.
+
+- No task switch and no queue per token: the upstream's socket callback splits, encodes and writes. Everything that one
+  read brought leaves in one write; tokens that arrive alone leave alone.
+- Above the client's high-water mark the upstream is paused; below the low one it goes on. A client that takes nothing
+  for ``slow_client_timeout`` while bytes wait for it is dropped.
+- One timer per stream looks after heartbeats, silences and the deadline; it is set anew when it fires, not per token.
+- A stream is over when Claude's body is, or a moment after ``message_stop`` if the body lingers. An end without
+  ``message_stop`` is a failure, and so is an ``error`` event.
+- Until the first event of an attempt was taken nothing of it has reached the client, and another may follow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.core.call import Encoder
+from gateway.core.claude import Fold, load_json
+from gateway.core.errors import (
+    GatewayError,
+    SlowClient,
+    StreamTooLong,
+    UpstreamMalformed,
+    UpstreamTimeout,
+    UpstreamTruncated,
+)
+from gateway.core.sse import EventSplitter, EventTooLarge, parse_event
+
+HEARTBEAT = b":\n\n"
+# Claude ends the body with message_stop; a body that lingers keeps nobody waiting for longer than this.
+_STOP_GRACE = 1.0
+
+
+class Client(Protocol):
+    """The client's side of a stream."""
+
+    @property
+    def writing_paused(self) -> bool:
+        """Whether the high-water mark was passed."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that the client has not taken yet."""
+
+    def write(self, data: bytes) -> None:
+        """Send; never blocks."""
+
+    async def drain(self) -> None:
+        """Wait until the low-water mark is reached."""
+
+    def abort(self) -> None:
+        """Reset the connection."""
+
+
+class Source(Protocol):
+    """The upstream's side of a stream."""
+
+    def pause(self) -> None:
+        """Stop reading."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+    def abort(self) -> None:
+        """End it now."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayLimits:
+    """Deadlines and bounds of one stream, in seconds and bytes."""
+
+    heartbeat: float
+    idle_timeout: float
+    slow_client_timeout: float
+    max_event: int
+
+
+@dataclass(slots=True)
+class Timing:
+    """When things happened, on the monotonic clock; None when they have not."""
+
+    first_token: float | None = None
+    first_text: float | None = None
+    last_token: float | None = None
+    longest_gap: float | None = None
+
+
+class Relay:
+    """One client's stream, over as many attempts as it takes.
+
+    Args:
+        limits: Deadlines and bounds.
+        deadline: Monotonic time at which the whole answer must be over.
+        monotonic: Clock for intervals.
+        unix: Clock for timestamps in frames.
+
+    Attributes:
+        failure: Why the stream is over, None when it ended well.
+        fold: What Claude has said in the current attempt.
+        encoder: Writes the client's frames in the current attempt.
+        timing: When tokens came.
+        sent: Bytes written to the client, before framing.
+        pauses: Times the upstream was paused for the client.
+        heartbeats: Heartbeats sent.
+        taken: Whether an event of the current attempt has been taken, so that no other attempt may follow.
+        held: Claude's error event that came before any other, as it came: sent when no other attempt follows.
+    """
+
+    def __init__(
+        self,
+        limits: RelayLimits,
+        deadline: float,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        unix: Callable[[], float] = time.time,
+    ) -> None:
+        self._limits = limits
+        self._deadline = deadline
+        self._monotonic = monotonic
+        self._unix = unix
+        self._loop = asyncio.get_running_loop()
+        self._client: Client | None = None
+        self._source: Source | None = None
+        self._splitter = EventSplitter(limits.max_event)
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._over = False
+        self._blocked = False
+        self._last_read = self._last_write = monotonic()
+        self._stopped_at: float | None = None
+        self._waiting_bytes = 0
+        self._progress_at = 0.0
+        self.failure: GatewayError | None = None
+        self.fold = Fold()
+        self.encoder: Encoder | None = None
+        self.timing = Timing()
+        self.sent = 0
+        self.pauses = 0
+        self.heartbeats = 0
+        self.taken = False
+        self.held = b""
+
+    @property
+    def committed(self) -> bool:
+        """Whether the client has been given a status."""
+        return self._client is not None
+
+    def commit(self, client: Client) -> None:
+        """From now on the client is there to be written to, and kept awake."""
+        self._client = client
+        self._last_write = self._progress_at = self._monotonic()
+        self._arm()
+
+    def heartbeat(self) -> None:
+        """Write a comment, which clients skip and proxies count as a sign of life."""
+        if self._client is not None:
+            self.heartbeats += 1
+            self._write(HEARTBEAT, self._monotonic())
+
+    def begin(self, source: Source, fold: Fold, encoder: Encoder) -> None:
+        """Start an attempt; the source is given ``data``, ``end`` and ``fail`` of this relay next."""
+        self._source, self.fold, self.encoder = source, fold, encoder
+        self._splitter = EventSplitter(self._limits.max_event)
+        self._over, self.failure, self.taken, self.held, self._stopped_at = False, None, False, b"", None
+        self._last_read = self._monotonic()
+
+    async def run(self) -> None:
+        """Return when the attempt is over; ``failure`` says how."""
+        while not self._over:
+            if self._blocked:
+                await self._drain()
+                continue
+            self._waiter = self._loop.create_future()
+            await self._waiter
+
+    def close(self) -> None:
+        """Stop the timer and, unless it is over in order, the upstream."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._source is not None:
+            self._source.abort()
+            self._source = None
+
+    def cut(self, error: GatewayError) -> None:
+        """End the stream from outside, with an error for the client."""
+        self._expire(error)
+
+    # What the upstream's side calls.
+
+    def data(self, chunk: bytes) -> None:
+        """Take what one read brought, and write what comes of it."""
+        if self._over or self.encoder is None:
+            return
+        now = self._last_read = self._monotonic()
+        try:
+            raw, events = self._splitter.feed(chunk)
+        except EventTooLarge:
+            self._end(UpstreamMalformed("Claude sent an event that is larger than this gateway takes."))
+            return
+        if events:
+            self._take(raw, events, now)
+
+    def end(self) -> None:
+        """The body is complete; is the answer?"""
+        self._source = None
+        if self._over:
+            return
+        rest = self._splitter.flush()
+        if rest.strip() and _is_whole(rest):
+            self._take(rest, [rest], self._monotonic())
+        if not self._over:
+            stopped = self.fold.stopped
+            self._end(None if stopped else UpstreamTruncated("The answer from Claude ended before its end."))
+
+    def fail(self, error: GatewayError) -> None:
+        """The body will not be complete."""
+        self._source = None
+        # After message_stop nothing is missing but the framing's end.
+        self._end(None if self.fold.stopped else error)
+
+    def _take(self, raw: bytes, events: list[bytes], now: float) -> None:
+        fold, encoder = self.fold, self.encoder
+        assert encoder is not None  # noqa: S101 - begin() comes first
+        deltas, fresh = fold.deltas, not fold.started
+        frames = encoder.feed(raw, events, int(self._unix() * 1000))
+        if fold.error is not None and fresh and not deltas and fold.model is None:
+            self.held = raw
+            self._end(fold.error)
+            return
+        self.taken = self.taken or fold.started
+        if frames:
+            self._write(frames, now)
+        if fold.deltas != deltas:
+            self._time(now)
+        if fold.error is not None:
+            self._end(fold.error)
+        elif fold.stopped and self._stopped_at is None:
+            self._stopped_at = now
+            self._arm()
+
+    def _time(self, now: float) -> None:
+        timing = self.timing
+        if timing.last_token is None:
+            timing.first_token = now
+        elif timing.longest_gap is None or now - timing.last_token > timing.longest_gap:
+            timing.longest_gap = now - timing.last_token
+        timing.last_token = now
+        if timing.first_text is None and self.fold.text_seen:
+            timing.first_text = now
+
+    def _write(self, data: bytes, now: float) -> None:
+        client = self._client
+        if client is None:
+            return
+        client.write(data)
+        self.sent += len(data)
+        self._last_write = now
+        if client.writing_paused and not self._blocked:
+            self._block(client, now)
+
+    def _block(self, client: Client, now: float) -> None:
+        self._blocked = True
+        self.pauses += 1
+        self._waiting_bytes, self._progress_at = client.waiting_bytes, now
+        if self._source is not None:
+            self._source.pause()
+        self._arm()
+        self._wake()
+
+    async def _drain(self) -> None:
+        if self._client is not None:
+            await self._client.drain()
+        self._blocked = False
+        self._last_read = self._monotonic()
+        if self._source is not None:
+            self._source.resume()
+
+    def _end(self, failure: GatewayError | None) -> None:
+        if self._over:
+            return
+        self._over, self.failure = True, failure
+        if failure is not None and self._source is not None:
+            self._source.abort()
+            self._source = None
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # The timer.
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        due = self._due() - self._monotonic()
+        self._timer = self._loop.call_later(max(0.001, due), self._tick)
+
+    def _due(self) -> float:
+        limits = self._limits
+        due = self._last_write + limits.heartbeat
+        if self._over:  # between two attempts: the client is kept awake
+            return due
+        due = min(due, self._deadline)
+        if self._blocked:
+            return min(self._deadline, self._progress_at + limits.slow_client_timeout)
+        if self._stopped_at is not None:
+            return min(due, self._stopped_at + _STOP_GRACE)
+        if self._source is not None:
+            return min(due, self._last_read + limits.idle_timeout)
+        return due
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self._monotonic()
+        if self._over:
+            self._beat(now)
+        elif now >= self._deadline:
+            self._expire(StreamTooLong("The answer took longer than this gateway allows."))
+        elif self._blocked:
+            self._watch_slow_client(now)
+        elif self._stopped_at is not None and now >= self._stopped_at + _STOP_GRACE:
+            self._finish_lingering()
+        elif self._source is not None and now >= self._last_read + self._limits.idle_timeout:
+            self._end(UpstreamTimeout("Claude went silent in the middle of the answer."))
+        else:
+            self._beat(now)
+        self._arm()
+
+    def _beat(self, now: float) -> None:
+        if not self._blocked and now >= self._last_write + self._limits.heartbeat:
+            self.heartbeat()
+
+    def _finish_lingering(self) -> None:
+        if self._source is not None:
+            self._source.abort()
+            self._source = None
+        self._end(None)
+
+    def _watch_slow_client(self, now: float) -> None:
+        client = self._client
+        if client is None:
+            return
+        if client.waiting_bytes < self._waiting_bytes:
+            self._waiting_bytes, self._progress_at = client.waiting_bytes, now
+        elif now >= self._progress_at + self._limits.slow_client_timeout:
+            self._expire(SlowClient("The client took nothing for too long."))
+
+    def _expire(self, error: GatewayError) -> None:
+        """End the stream; a client that does not read cannot be told why."""
+        self._end(error)
+        if self._blocked and self._client is not None:
+            self._client.abort()
+
+
+def _is_whole(event: bytes) -> bool:
+    """Whether an event that lacks its blank line lacks nothing else."""
+    _, data = parse_event(event)
+    if data is None:
+        return False
+    try:
+        load_json(data)
+    except ValueError:
+        return data == b"[DONE]"
+    return True

@@ -1,0 +1,57 @@
+"""One of Claude's addresses, with our credential: turns a call into bytes on one of its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+
+from gateway import __version__
+from gateway.core.call import Call
+from gateway.upstream.connection import Connection, Exchange
+from gateway.upstream.pool import Address, Pool, Spawn
+from gateway.upstream.settings import TransportSettings, UpstreamSettings
+
+_TLS_PORT = 443
+# Bytes of a header value that would end the header, and so could begin another.
+_LINE_BREAKS = str.maketrans({"\r": None, "\n": None, "\0": None})
+
+
+class Upstream:
+    """Claude's own API, or one compatible with it.
+
+    Args:
+        settings: Address and credential.
+        transport: Bounds and deadlines.
+        spawn: Starts a task that is drained at shutdown.
+    """
+
+    def __init__(self, settings: UpstreamSettings, transport: TransportSettings, spawn: Spawn) -> None:
+        url = settings.base_url
+        tls = _tls(transport) if url.scheme == "https" else None
+        host = (url.host or "").strip("[]")
+        self.name = settings.name
+        self.pool = Pool(Address(host, url.port or _TLS_PORT, tls), transport, spawn)
+        self._max_headers = transport.max_headers
+        self._prefix = (url.path or "").rstrip("/")
+        netloc = url.host if url.port in {80, 443} else f"{url.host}:{url.port}"
+        self._fixed = (
+            f"host: {netloc}\r\nuser-agent: tokenweir/{__version__}\r\naccept-encoding: identity\r\n"
+            f"x-api-key: {settings.api_key.get_secret_value()}\r\n"
+        )
+        self._loop = asyncio.get_running_loop()
+
+    def send(self, connection: Connection, call: Call, headers: Mapping[str, str]) -> Exchange:
+        """Send a call on a connection of this upstream's pool."""
+        lines = [f"{call.method} {self._prefix}{call.target} HTTP/1.1\r\n", self._fixed]
+        lines += [f"{name}: {value.translate(_LINE_BREAKS)}\r\n" for name, value in headers.items()]
+        if call.body:
+            lines.append(f"content-type: application/json\r\ncontent-length: {len(call.body)}\r\n")
+        lines.append("\r\n")
+        return connection.start(self._loop, "".join(lines).encode("utf-8", "replace"), call.body, self._max_headers)
+
+
+def _tls(transport: TransportSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=transport.ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

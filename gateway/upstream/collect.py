@@ -1,0 +1,74 @@
+"""A whole answer in memory, up to a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+
+from gateway.core.errors import GatewayError, UpstreamMalformed
+from gateway.upstream.connection import Exchange
+
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+
+
+class Collector:
+    """Takes an answer's body and keeps it.
+
+    Args:
+        exchange: Whose body.
+        limit: Most bytes, also after decompression.
+
+    Attributes:
+        done: Done at the end of the body; fails with a GatewayError.
+    """
+
+    def __init__(self, exchange: Exchange, limit: int) -> None:
+        self._exchange = exchange
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def data(self, chunk: bytes) -> None:
+        """Keep what one read brought."""
+        self._size += len(chunk)
+        if self._size > self._limit:
+            self.fail(UpstreamMalformed("Claude's answer is larger than this gateway takes."))
+            self._exchange.abort()
+            return
+        self._parts.append(chunk)
+
+    def end(self) -> None:
+        """The body is complete."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: GatewayError) -> None:
+        """The body will not be complete."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
+    def body(self) -> bytes:
+        """Return the body, decompressed if a proxy on the way compressed what we asked to have plain.
+
+        Raises:
+            UpstreamMalformed: The encoding is not gzip or deflate, or the body is too large or damaged.
+        """
+        self.done.result()
+        body = b"".join(self._parts)
+        encoding = self._exchange.headers.get("content-encoding", "identity").lower()
+        if encoding in {"", "identity"}:
+            return body
+        if encoding not in {"gzip", "deflate"}:
+            raise UpstreamMalformed("Claude's answer is compressed in a way that was not asked for.")
+        return self._decompress(body)
+
+    def _decompress(self, body: bytes) -> bytes:
+        inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
+        try:
+            plain = inflater.decompress(body, self._limit)
+        except zlib.error as error:
+            raise UpstreamMalformed("Claude's answer is compressed and damaged.", detail=str(error)) from error
+        if inflater.unconsumed_tail:
+            raise UpstreamMalformed("Claude's answer is larger than this gateway takes.")
+        return plain

@@ -1,0 +1,78 @@
+"""Who asks: a key, or a browser's origin.
+
+- A key comes as ``Authorization: Bearer`` or ``x-api-key``; two different ones are an error. Other schemes of
+  ``Authorization`` are a proxy's business and are passed over.
+- Only the chat route attributes browsers without a key to a tenant, by their origin.
+- Failures are throttled per address before the key is looked at, unless the key is known to be good already.
+"""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp import web
+
+from gateway.core.addresses import bucket
+from gateway.core.errors import InvalidRequest, Unauthenticated
+from gateway.core.principal import Principal
+from gateway.web.record import Record
+from gateway.web.services import Services
+
+_MISSING = "An API key is required: send it as Authorization: Bearer <key> or x-api-key: <key>."
+
+
+def credential_of(request: web.Request) -> str | None:
+    """Return the key that a request brings, None without one.
+
+    Raises:
+        InvalidRequest: It brings two different ones.
+    """
+    headers = request.headers
+    found = {value.strip() for value in headers.getall("x-api-key", ())}
+    for value in headers.getall("Authorization", ()):
+        scheme, _, rest = value.strip().partition(" ")
+        if scheme.lower() == "bearer":
+            found.add(rest.strip())
+    found.discard("")
+    if len(found) > 1:
+        raise InvalidRequest("Two different API keys were sent. Send one, as Authorization: Bearer or as x-api-key.")
+    return next(iter(found), None)
+
+
+async def authenticate(request: web.Request, record: Record, services: Services, *, anonymous: bool) -> Principal:
+    """Return the caller.
+
+    Args:
+        request: The request.
+        record: Has the client's address.
+        services: The directory, the throttle and the origins.
+        anonymous: Whether the route takes browsers without a key.
+
+    Raises:
+        Unauthenticated: Neither a valid key nor a mapped origin.
+        TooManyFailures: The address failed too often.
+        TenantSuspended: The operator suspended the tenant.
+    """
+    credential = credential_of(request)
+    if credential is not None:
+        return await _by_key(credential, record, services)
+    if anonymous:
+        headers = request.headers
+        mapping = services.origins.mapping(headers.get("Origin"), headers.get("Sec-Fetch-Site"), headers.get("Host"))
+        if mapping is not None:
+            tenant = services.directory.anonymous_tenant(mapping.tenant)
+            return Principal(tenant.name, None, mapping.plan, None, bucket(record.address))
+    raise Unauthenticated(_MISSING)
+
+
+async def _by_key(credential: str, record: Record, services: Services) -> Principal:
+    directory, now, address = services.directory, time.time(), bucket(record.address)
+    known = directory.cached(credential, now)
+    if known is None:
+        services.throttle.check(address, time.monotonic())
+        try:
+            known = await directory.authenticate(credential, now)
+        except Unauthenticated:
+            services.throttle.failed(address, time.monotonic())
+            raise
+    return Principal(known.tenant, known.key_id, known.tenant_plan, known.key_plan, address)

@@ -1,0 +1,99 @@
+"""Request bodies: read whole before anything else happens, within bounds of size, time and memory.
+
+A body that is not read keeps aiohttp from noticing that the client has gone, so it is always read first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from gateway.core.errors import BodyTooLarge, InvalidRequest, Overloaded, RequestTimeout
+
+
+class BodyBudget:
+    """Memory for all request bodies of this process together.
+
+    Args:
+        limit: Bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+
+    @property
+    def used(self) -> int:
+        """Bytes held now."""
+        return self._used
+
+    def take(self, size: int) -> None:
+        """Take room.
+
+        Raises:
+            Overloaded: There is not enough.
+        """
+        if self._used + size > self._limit:
+            raise Overloaded("The gateway holds too many large requests. Try again shortly.", retry_after=1.0)
+        self._used += size
+
+    def give_back(self, size: int) -> None:
+        """Give room back."""
+        self._used -= size
+
+
+class Body:
+    """One request's body and the room that it takes.
+
+    Args:
+        budget: Where the room comes from.
+        limit: Most bytes of this body.
+    """
+
+    def __init__(self, budget: BodyBudget, limit: int) -> None:
+        self._budget = budget
+        self._limit = limit
+        self._taken = 0
+
+    async def read(self, request: web.Request, seconds: float) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            BodyTooLarge: It is over the limit.
+            Overloaded: All bodies together are over theirs.
+            RequestTimeout: It did not arrive in time.
+            InvalidRequest: Its framing or its encoding is broken.
+        """
+        if not request.body_exists:
+            return b""
+        if request.content_length is not None:
+            self._check(request.content_length)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._collect(request)
+        except TimeoutError:
+            raise RequestTimeout(f"The request's body did not arrive within {seconds:g} s.") from None
+        except (web.RequestPayloadError, HttpProcessingError):
+            raise InvalidRequest("The request's body is incomplete or in a broken encoding.") from None
+
+    def release(self) -> None:
+        """Give the room back."""
+        self._budget.give_back(self._taken)
+        self._taken = 0
+
+    async def _collect(self, request: web.Request) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in request.content.iter_any():
+            size += len(chunk)
+            self._check(size)
+            self._budget.take(len(chunk))
+            self._taken += len(chunk)
+            parts.append(chunk)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise BodyTooLarge(f"The request's body is over the limit of {self._limit} bytes.")

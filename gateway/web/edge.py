@@ -1,0 +1,122 @@
+"""The edge: what every request meets first and last, whatever its route.
+
+- It gets an id and a trace; at its end one Outcome goes to the metrics and to the log. Exactly once, on every path.
+- Every error becomes an answer in the shape of the route's dialect. What we did not foresee is a 500 without details,
+  and the operator's log has the rest.
+- Every answer carries the request's id, CORS, the limits, and while draining the end of the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from gateway.core.errors import BodyTooLarge, GatewayError, GatewayFault, MethodNotAllowed, NotFound
+from gateway.core.ratelimit_headers import ratelimit_headers
+from gateway.core.trace import new_request_id, trace_of
+from gateway.web.cors import cors_headers, is_preflight, preflight
+from gateway.web.dialects import dialect_of
+from gateway.web.record import RECORD, Record
+from gateway.web.services import SERVICES, Services
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+SERVED = (
+    "POST /v1/messages, POST /v1/messages/count_tokens, GET /v1/models, GET /v1/models/{id}, "
+    "GET and POST /api/chat/stream, GET /health"
+)
+
+
+@web.middleware
+async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request its record, answer its errors, and tell its outcome."""
+    services = request.app[SERVICES]
+    record = request[RECORD] = _record(request, services)
+    try:
+        return await _guarded(request, handler, services, record)
+    except (asyncio.CancelledError, ConnectionError):
+        record.disconnected = record.error is None
+        raise
+    finally:
+        outcome = record.outcome(services.prices)
+        services.metrics.observe(outcome)
+        services.log_outcome(outcome, record.address)
+
+
+async def _guarded(request: web.Request, handler: Handler, services: Services, record: Record) -> web.StreamResponse:
+    try:
+        if is_preflight(request):
+            response: web.StreamResponse = preflight(request, services.origins, _methods(request))
+        else:
+            response = await handler(request)
+        record.status = response.status
+        return response
+    except GatewayError as error:
+        failure = error
+    except web.HTTPException as error:
+        failure = _translated(error)
+    except (asyncio.CancelledError, ConnectionError):
+        raise
+    except Exception as error:  # noqa: BLE001 - the last net: nothing unforeseen may reach a client
+        services.log_fault(error, record.request_id)
+        failure = GatewayFault("Something went wrong inside the gateway. Its operator can find it by the request id.")
+    record.fail(failure)
+    record.status = failure.status
+    return dialect_of(request.path).error_response(failure, record.request_id)
+
+
+async def decorate(request: web.Request, response: web.StreamResponse) -> None:
+    """Add what every answer carries; runs before the headers go out."""
+    record = request.get(RECORD)
+    if record is None:
+        return
+    services = request.app[SERVICES]
+    headers = response.headers
+    headers["X-Request-Id"] = record.request_id
+    headers.setdefault("request-id", record.request_id)
+    headers["Server"] = "tokenweir"
+    headers["Vary"] = "Origin"
+    headers.update(cors_headers(request.headers.get("Origin"), services.origins))
+    if record.states:
+        headers.update(ratelimit_headers(record.states))
+    if services.streams.draining:
+        headers["Connection"] = "close"
+        response.force_close()
+
+
+def _record(request: web.Request, services: Services) -> Record:
+    headers = request.headers
+    trace = trace_of(headers.get("traceparent"), headers.get("tracestate"))
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    resource = request.match_info.route.resource
+    return Record(
+        request_id=new_request_id(),
+        method=request.method,
+        address=services.proxies.client_address(peer[0] if peer else "", headers.getall("X-Forwarded-For", ())),
+        route=resource.canonical if resource else "other",
+        traceparent=trace.traceparent,
+        tracestate=trace.tracestate,
+        trace_id=trace.trace_id,
+    )
+
+
+def _methods(request: web.Request) -> str:
+    """Return the methods of the route that a preflight asks for: the router names them with its 405.
+
+    Raises:
+        NotFound: There is no such route.
+    """
+    exception = request.match_info.http_exception
+    if isinstance(exception, web.HTTPMethodNotAllowed):
+        return ", ".join(sorted(exception.allowed_methods))
+    raise _translated(exception)
+
+
+def _translated(error: web.HTTPException | None) -> GatewayError:
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return MethodNotAllowed(f"This route takes {', '.join(sorted(error.allowed_methods))}, not {error.method}.")
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return BodyTooLarge("The request's body is too large.")
+    return NotFound(f"Not found. Served here: {SERVED}.")

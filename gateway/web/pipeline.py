@@ -1,0 +1,85 @@
+"""The life of a request, top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from aiohttp import web
+
+from gateway.core.call import Call, Restrictions
+from gateway.core.errors import RateLimited
+from gateway.core.principal import Principal
+from gateway.core.quota.holds import ONE_REQUEST, ONE_STREAM, Refused, Reservation
+from gateway.core.quota.limits import LimitSet
+from gateway.web.answer_job import AnswerJob
+from gateway.web.authenticate import authenticate
+from gateway.web.body import Body
+from gateway.web.dialects import Dialect
+from gateway.web.record import RECORD, Record
+from gateway.web.services import SERVICES, Services
+from gateway.web.stream_job import Job, StreamJob
+
+Parse = Callable[[web.Request, bytes, Restrictions], Call]
+
+
+async def handle(request: web.Request, dialect: Dialect, parse: Parse) -> web.StreamResponse:
+    """Answer a request to Claude.
+
+    Raises:
+        GatewayError: It was refused, or failed before the client was given a status.
+    """
+    services, record = request.app[SERVICES], request[RECORD]
+    record.dialect = dialect.name
+    services.streams.enter()
+    body = Body(services.bodies, int(services.server.max_body))
+    try:
+        principal = await authenticate(request, record, services, anonymous=not dialect.verbatim)
+        record.principal = principal
+        content = await body.read(request, services.server.body_timeout)
+        entitlement = services.entitlements.of(principal)
+        call = parse(request, content, entitlement.restrictions)
+        record.model, record.stream = call.model, call.stream
+        if call.end_user is not None:
+            record.principal = principal = replace(principal, end_user=services.pseudonym(call.end_user))
+        await _reserve(services, record, principal, entitlement.limits, call)
+        try:
+            return await _answer(request, services, record, dialect, call)
+        finally:
+            services.streams.holds.discard(record.request_id)
+            await services.holds.settle(record.request_id, time.monotonic())
+    finally:
+        body.release()
+        services.streams.leave()
+
+
+async def _reserve(services: Services, record: Record, principal: Principal, limits: LimitSet, call: Call) -> None:
+    """Hold everything that the request may use, or refuse it."""
+    amounts = ONE_STREAM if call.max_tokens is not None else ONE_REQUEST
+    applied = limits.of_caller(principal.address, principal.end_user)
+    held = await services.holds.reserve(Reservation(record.request_id, applied, amounts), time.monotonic())
+    record.states = held.states
+    if isinstance(held, Refused):
+        raise RateLimited(
+            f"The limit {held.limit} of your plan is reached.", limit=held.limit, retry_after=held.retry_after
+        )
+    services.streams.holds.add(record.request_id)
+
+
+async def _answer(
+    request: web.Request, services: Services, record: Record, dialect: Dialect, call: Call
+) -> web.StreamResponse:
+    job: Job = (StreamJob if call.stream else AnswerJob)(request, record, services, dialect, call)
+    services.streams.running.add(job)
+    services.metrics.stream_opened()
+    try:
+        return await job.run()
+    except (asyncio.CancelledError, ConnectionError):
+        record.disconnected = record.error is None
+        raise
+    finally:
+        job.close()
+        services.metrics.stream_closed()
+        services.streams.running.discard(job)

@@ -1,0 +1,121 @@
+"""What is known of a request so far; at its end, the one Outcome that everything else is made from."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from gateway.core.claude import Fold
+from gateway.core.errors import GatewayError, RateLimited
+from gateway.core.outcome import Kind, Outcome, Phase
+from gateway.core.pricing import PriceBook
+from gateway.core.principal import Principal
+from gateway.core.quota.holds import LimitState
+from gateway.relay import Timing
+
+_CLIENT_GONE = 499
+
+
+@dataclass(slots=True)
+class Record:
+    """Collects one request's facts. Times are on the monotonic clock."""
+
+    request_id: str
+    method: str
+    address: str
+    started: float = field(default_factory=time.monotonic)
+    client_request_id: str | None = None
+    traceparent: str = ""
+    tracestate: str = ""
+    trace_id: str = ""
+    route: str = "other"
+    dialect: str = "none"
+    status: int = 0
+    error: GatewayError | None = None
+    disconnected: bool = False
+    principal: Principal | None = None
+    states: tuple[LimitState, ...] = ()
+    model: str = ""
+    stream: bool = False
+    upstream: str = ""
+    upstream_request_id: str | None = None
+    attempts: int = 0
+    upstream_started: float | None = None
+    last_attempt_started: float = 0.0
+    fold: Fold | None = None
+    timing: Timing = field(default_factory=Timing)
+    client_bytes: int = 0
+
+    def fail(self, error: GatewayError) -> None:
+        """Note why the request did not succeed; the first reason counts."""
+        if self.error is None:
+            self.error = error
+
+    def cost(self, prices: PriceBook) -> float | None:
+        """Return the price so far, None where nothing was generated."""
+        usage = self.fold.usage() if self.fold else None
+        if usage is None or self.fold is None:
+            return None
+        return prices.cost(self.fold.model or self.model, usage)
+
+    def since_start(self, moment: float | None) -> float | None:
+        """Return seconds from the request's arrival."""
+        return None if moment is None else moment - self.started
+
+    def outcome(self, prices: PriceBook) -> Outcome:
+        """Return how it ended, now."""
+        now = time.monotonic()
+        fold, timing, error = self.fold, self.timing, self.error
+        first = timing.first_token
+        waited = None if first is None or self.upstream_started is None else first - self.upstream_started
+        return Outcome(
+            request_id=self.request_id,
+            upstream_request_id=self.upstream_request_id,
+            trace_id=self.trace_id,
+            route=self.route,
+            method=self.method,
+            dialect=self.dialect,
+            status=self.status or _CLIENT_GONE,
+            kind=self._kind(),
+            phase=self._phase(),
+            error_code=error.code if error else None,
+            error_origin=error.origin if error else None,
+            limit=error.limit if isinstance(error, RateLimited) else None,
+            tenant=self.principal.tenant if self.principal else "",
+            key_id=self.principal.key_id if self.principal else None,
+            model=self.model,
+            model_answered=fold.model if fold else None,
+            stream=self.stream,
+            upstream=self.upstream,
+            attempts=self.attempts,
+            usage=fold.usage() if fold else None,
+            cost_usd=self.cost(prices),
+            stop_reason=fold.stop_reason if fold else None,
+            first_token=self.since_start(first),
+            first_text=self.since_start(timing.first_text),
+            upstream_first_token=None if first is None else first - self.last_attempt_started,
+            overhead=None if waited is None or first is None else first - self.started - waited,
+            duration=now - self.started,
+            output_seconds=None if first is None or timing.last_token is None else timing.last_token - first,
+            longest_gap=timing.longest_gap,
+            client_bytes=self.client_bytes,
+        )
+
+    def _kind(self) -> Kind:
+        if self.disconnected:
+            return "disconnected"
+        if self.error is None:
+            return "done"
+        return "error" if self.attempts else "refused"
+
+    def _phase(self) -> Phase:
+        if self.timing.first_token is not None:
+            return "streaming" if self.disconnected or self.error else "finished"
+        if self.disconnected or self.error:
+            return "before_first_token" if self.upstream_request_id or self.status else "upstream_wait"
+        return "finished"
+
+
+RECORD = web.RequestKey("record", Record)

@@ -1,0 +1,90 @@
+"""The public routes."""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import quote
+
+from aiohttp import web
+
+from gateway.core.call import Call, Restrictions
+from gateway.core.dialects.chat_request import parse_body, parse_query
+from gateway.core.dialects.messages import forwarded_headers, parse_messages
+from gateway.core.errors import QueryTooLong
+from gateway.web.dialects import CHAT, MESSAGES
+from gateway.web.pipeline import handle
+from gateway.web.services import SERVICES
+
+# What the existing frontends may put into a query string, in bytes: of each field decoded, and of all encoded (three
+# times as much for most scripts, for the message and the system prompt both).
+MAX_FIELD = 16 * 1024
+MAX_QUERY = 100 * 1024
+
+
+async def chat_get(request: web.Request) -> web.StreamResponse:
+    """Answer the existing frontends' GET."""
+    return await handle(request, CHAT, _parse_chat_get)
+
+
+async def chat_post(request: web.Request) -> web.StreamResponse:
+    """Answer ``POST /api/chat/stream``."""
+    return await handle(request, CHAT, _parse_chat_post)
+
+
+async def messages(request: web.Request) -> web.StreamResponse:
+    """Relay ``/v1/messages`` and ``/v1/messages/count_tokens``."""
+    return await handle(request, MESSAGES, _parse_messages)
+
+
+async def models(request: web.Request) -> web.StreamResponse:
+    """Relay ``/v1/models`` and ``/v1/models/{id}``."""
+    return await handle(request, MESSAGES, _parse_models)
+
+
+async def root(_: web.Request) -> web.Response:
+    """Answer the probe that some clients send before anything else."""
+    return web.Response()
+
+
+async def health(_: web.Request) -> web.Response:
+    """Answer as the existing frontends know it."""
+    return web.json_response({"status": "ok", "timestamp": int(time.time() * 1000)})
+
+
+def _parse_chat_get(request: web.Request, _: bytes, allowed: Restrictions) -> Call:
+    if len(request.rel_url.raw_query_string) > MAX_QUERY:
+        raise QueryTooLong(f"The query string is over the limit of {MAX_QUERY} bytes. Send a POST.")
+    query = request.query
+    for name in ("message", "system"):
+        if len(query.get(name, "").encode("utf-8", "replace")) > MAX_FIELD:
+            raise QueryTooLong(f"{name} is over the limit of {MAX_FIELD} bytes in a query string. Send a POST.")
+    return parse_query(query, request.app[SERVICES].chat, allowed)
+
+
+def _parse_chat_post(request: web.Request, body: bytes, allowed: Restrictions) -> Call:
+    return parse_body(body, request.app[SERVICES].chat, allowed)
+
+
+def _parse_messages(request: web.Request, body: bytes, allowed: Restrictions) -> Call:
+    return parse_messages(_target(request), body, request.headers, allowed)
+
+
+def _parse_models(request: web.Request, _: bytes, allowed: Restrictions) -> Call:
+    return Call("GET", _target(request), b"", forwarded_headers(request.headers, allowed))
+
+
+def _target(request: web.Request) -> str:
+    # Of characters that have no place in a request line none may pass, whatever a client managed to send.
+    return quote(request.rel_url.raw_path_qs, safe="/?&=%:@!$'()*+,;~#[]")
+
+
+def add_routes(app: web.Application) -> None:
+    """Add the public routes."""
+    app.router.add_get("/api/chat/stream", chat_get, allow_head=False)
+    app.router.add_post("/api/chat/stream", chat_post)
+    app.router.add_post("/v1/messages", messages)
+    app.router.add_post("/v1/messages/count_tokens", messages)
+    app.router.add_get("/v1/models", models, allow_head=False)
+    app.router.add_get("/v1/models/{id}", models, allow_head=False)
+    app.router.add_get("/health", health)
+    app.router.add_head("/", root)

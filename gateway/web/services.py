@@ -1,0 +1,51 @@
+"""What the request pipeline works with; made once by the application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway.core.addresses import TrustedProxies
+from gateway.core.dialects.settings import ChatSettings
+from gateway.core.origins import Origins
+from gateway.core.outcome import Outcome
+from gateway.core.pricing import PriceBook
+from gateway.core.quota.holds import HoldStore
+from gateway.identity.directory import Directory
+from gateway.identity.throttle import FailureThrottle
+from gateway.metrics import Metrics
+from gateway.upstream.client import Upstream
+from gateway.upstream.settings import TransportSettings
+from gateway.web.body import BodyBudget
+from gateway.web.entitlements import Entitlements
+from gateway.web.settings import ServerSettings
+from gateway.web.streams import Streams
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that a request may need."""
+
+    server: ServerSettings
+    chat: ChatSettings
+    transport: TransportSettings
+    upstreams: Sequence[Upstream]
+    directory: Directory
+    throttle: FailureThrottle
+    entitlements: Entitlements
+    origins: Origins
+    proxies: TrustedProxies
+    holds: HoldStore
+    prices: PriceBook
+    metrics: Metrics
+    log_outcome: Callable[[Outcome, str | None], None]
+    log_fault: Callable[[BaseException, str], None]
+    pseudonym: Callable[[str], str]
+    streams: Streams
+    bodies: BodyBudget
+    pings: Mapping[str, Callable[[], str | None]]
+
+
+SERVICES = web.AppKey("services", Services)

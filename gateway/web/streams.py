@@ -1,0 +1,80 @@
+"""The requests in flight: counted, renewed, and cut from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.core.errors import GatewayError, Overloaded
+from gateway.core.principal import Principal
+
+
+class Running(Protocol):
+    """A call to Claude in flight."""
+
+    @property
+    def principal(self) -> Principal | None:
+        """Who asks."""
+
+    def cut(self, error: GatewayError) -> None:
+        """End it with an error."""
+
+
+class Streams:
+    """All requests in flight of this process.
+
+    Args:
+        limit: Most of them at a time.
+
+    Attributes:
+        running: Those of them that have come as far as a call to Claude.
+        holds: Ids of the requests whose holds are to be renewed.
+        draining: Whether the process is about to stop.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._count = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.running: set[Running] = set()
+        self.holds: set[str] = set()
+        self.draining = False
+
+    def __len__(self) -> int:
+        """Return how many are in flight."""
+        return self._count
+
+    def enter(self) -> None:
+        """Count one in; refuse it at once when there is no room.
+
+        Raises:
+            Overloaded: The limit is reached.
+        """
+        if self._count >= self._limit:
+            raise Overloaded("The gateway is at its limit of requests in flight. Try again shortly.", retry_after=1.0)
+        self._count += 1
+        self._empty.clear()
+
+    def leave(self) -> None:
+        """Count one out."""
+        self._count -= 1
+        if not self._count:
+            self._empty.set()
+
+    def cut(self, error: GatewayError, whose: Callable[[Principal], bool] = lambda _: True) -> int:
+        """End those of some principals with an error; return how many."""
+        jobs = [job for job in self.running if job.principal is not None and whose(job.principal)]
+        for job in jobs:
+            job.cut(error)
+        return len(jobs)
+
+    async def wait_empty(self, seconds: float) -> bool:
+        """Wait until none is in flight; False when the time is over first."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,61 @@
+"""A whole gateway for tests: the same ``running`` as in production, on free ports and a database of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from gateway.app import Gateway, running
+from gateway.config import Config
+from gateway.log import configure_logging
+
+ORIGIN = "https://shop.example"
+
+
+def configuration(data_dir: Path, upstream_url: str, **sections: Any) -> Config:
+    """Return a configuration on free ports; sections are laid over the defaults."""
+    server = {"listen": "127.0.0.1:0", "ops_listen": "127.0.0.1:0", "drain_delay": 0, **sections.pop("server", {})}
+    upstream = {"retry_budget": 5, **sections.pop("upstream", {})}
+    return Config(
+        data_dir=data_dir,
+        server=server,
+        upstreams=[{"name": "claude", "base_url": upstream_url, "api_key": "sk-ant-secret-of-the-operator"}],
+        upstream=upstream,
+        **sections,
+    )
+
+
+class Caller:
+    """A client of one gateway with one key."""
+
+    def __init__(self, gateway: Gateway, session: aiohttp.ClientSession, key: str) -> None:
+        self.gateway = gateway
+        self.session = session
+        self.key = key
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key}"}
+
+    def post(self, path: str, body: Any, **headers: str) -> Any:
+        kind = {"json": body} if not isinstance(body, bytes) else {"data": body}
+        return self.session.post(self.gateway.url + path, headers={**self.headers, **headers}, **kind)
+
+    def get(self, path: str, **headers: str) -> Any:
+        return self.session.get(self.gateway.url + path, headers={**self.headers, **headers})
+
+
+@asynccontextmanager
+async def serving(config: Config, *, plan: str = "default") -> AsyncIterator[Caller]:
+    """Serve, with a tenant ``acme`` and a key of it."""
+    with (config.data_dir / "log.jsonl").open("ab") as file:
+        log = configure_logging(config.log, tty=False, fd=file.fileno())
+        async with running(config, log) as gateway, aiohttp.ClientSession() as session:
+            gateway.store.ensure_tenant("acme", plan)
+            _, key = gateway.store.create_key("acme", gateway.peppers)
+            yield Caller(gateway, session, key.text)
+        log.flush()
