@@ -49,7 +49,7 @@ class Directives(BaseModel):
     retry_after: Seconds | None = Field(None, description="The retry-after header, in seconds.")
     should_retry: bool | None = Field(None, description="The x-should-retry header.")
     slow_headers: Seconds | None = Field(None, description="Wait so long before the status line.")
-    drip_headers: Seconds | None = Field(None, description="Send the headers byte by byte over this time (bare: 2 s).")
+    drip_headers: Seconds | None = Field(None, description="Send the headers in drops over this time (bare: 2 s).")
     content_type: Annotated[str, Field(pattern=r"^[\w.+/-]+$")] | None = Field(
         None, description="Another Content-Type; with a status and text/html the body is a proxy's error page."
     )

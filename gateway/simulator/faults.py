@@ -85,9 +85,10 @@ def damage(body: bytes, at: float, asked: Directives) -> Iterator[Frame]:
     if asked.garbage_after is not None:
         body = body[:half] + b"\xff<<garbage>>"
     if (ending := _ending(asked)) is None:
-        late = 0.0 if asked.stall_after is None else asked.stall or 0.0
-        yield Frame(at, body[:half])
-        yield Frame(at + late, body[half:])
+        if asked.stall_after is not None and asked.stall is not None:
+            yield Frame(at, body[:half])
+            at, body = at + asked.stall, body[half:]
+        yield Frame(at, body)
         return
     after, last = ending
     yield Frame(at, body[:half] if after else b"")

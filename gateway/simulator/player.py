@@ -21,6 +21,7 @@ from gateway.simulator.frames import Frame
 from gateway.simulator.observed import Stats
 
 _BREATH = 32  # frames written without waiting before the other streams get their turn
+_DROP = 0.005  # shorter sleeps are not kept by the event loop
 _GZIP = 31  # zlib's window bits for the gzip format
 _RESET = struct.pack("ii", 1, 0)  # linger for 0 s: close sends RST
 
@@ -59,19 +60,24 @@ class ResponseOutput:
 
 
 class DrippingOutput:
-    """Status and headers byte by byte over ``seconds``; then the body as it comes, until the connection closes."""
+    """Status and headers in drops over ``seconds``; then the body as it comes, until the connection closes."""
 
     def __init__(self, request: web.Request, headers: Mapping[str, str], seconds: float) -> None:
         lines = [f"{name}: {value}" for name, value in headers.items()]
         self._head = "\r\n".join(["HTTP/1.1 200 OK", *lines, "connection: close", "", ""]).encode()
         self._request = request
-        self._pause = seconds / len(self._head)
+        self._seconds = seconds
 
     async def open(self) -> None:
-        """Let the head drip."""
-        for at in range(len(self._head)):
-            await self.write(self._head[at : at + 1])
-            await asyncio.sleep(self._pause)
+        """Let the head drip: at each tick, the bytes that are due."""
+        loop = asyncio.get_running_loop()
+        started, sent = loop.time(), 0
+        while sent < len(self._head):
+            await asyncio.sleep(_DROP)
+            share = (loop.time() - started) / self._seconds if self._seconds else 1.0
+            due = max(sent + 1, int(share * len(self._head)))
+            await self.write(self._head[sent:due])
+            sent = due
 
     async def write(self, data: bytes) -> None:
         """Write one piece, unframed."""
