@@ -28,6 +28,7 @@ def test_no_window_ever_holds_more_than_the_limit_and_refusals_are_early_by_one_
     window = SlidingWindow(60.0, buckets)
     admitted: list[tuple[float, int]] = []
     now = latest = 1000.0
+    window.used(now)  # a clock can only go back once it has been seen
     for step, amount in moves:
         now += step
         latest = max(latest, now)
