@@ -46,6 +46,7 @@ class Refused(Exception):
         fallback = "api_error" if self.status >= _FIRST_SERVER_ERROR else "invalid_request_error"
         self.kind = self.kind or TYPE_OF_STATUS.get(self.status, fallback)
         self.message = self.message or sentence(self.kind)
+        self.args = (self.message,)
         self.headers.setdefault("x-should-retry", "true" if retryable_status(self.status) else "false")
 
 
