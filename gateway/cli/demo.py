@@ -16,7 +16,8 @@ from gateway.cli.demo_key import TENANT, ready_made_key
 from gateway.cli.keystore import OperatorError, config_options
 from gateway.cli.process import run
 from gateway.config import Config, ConfigError, load_config
-from gateway.config.checks import is_loopback, needs_credential, problems
+from gateway.config.checks import needs_credential, problems
+from gateway.core.addresses import is_loopback
 from gateway.identity.settings import AnonymousSettings
 from gateway.simulator.server import serve_simulator
 from gateway.simulator.settings import SimulatorSettings

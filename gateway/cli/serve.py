@@ -12,7 +12,8 @@ from gateway.cli.demo_key import TENANT, has_live_key
 from gateway.cli.keystore import OperatorError, config_options, opened
 from gateway.cli.process import run
 from gateway.config import Config, ConfigError, load_config
-from gateway.config.checks import is_loopback, missing_credentials, problems
+from gateway.config.checks import missing_credentials, problems
+from gateway.core.addresses import is_loopback
 
 
 @click.command("serve", short_help="Run the gateway.")

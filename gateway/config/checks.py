@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any
 
 from gateway.config.assemble import Config
 from gateway.config.fields import Path
+from gateway.core.addresses import is_loopback
 from gateway.core.plans import Plan
 from gateway.upstream.settings import UpstreamSettings
 
@@ -87,12 +87,3 @@ def _is_ourselves(listen: str, upstream: UpstreamSettings) -> bool:
     theirs = upstream.base_url.host or ""
     local = host in ("0.0.0.0", "[::]") or is_loopback(listen)
     return str(upstream.base_url.port) == port and (theirs == host or (local and is_loopback(f"{theirs}:{port}")))
-
-
-def is_loopback(listen: str) -> bool:
-    """Say whether only this machine can reach the address."""
-    host = listen.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -64,6 +64,13 @@ def bucket(address: str) -> str:
     return f"{IPv6Address(int(parsed) & _NETWORK_BITS)}/64"
 
 
+def is_loopback(listen: str) -> bool:
+    """Say whether only this machine can reach HOST:PORT."""
+    host = listen.rpartition(":")[0].strip("[]")
+    address = _parsed(host)
+    return address.is_loopback if address is not None else host == "localhost" or host.endswith(".localhost")
+
+
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
     """Return the address in ``text``, None if there is none."""
     text = text.strip()

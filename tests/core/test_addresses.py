@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.addresses import TrustedProxies, bucket
+from gateway.core.addresses import TrustedProxies, bucket, is_loopback
 
 PROXIES = TrustedProxies([ip_network("10.0.0.0/8"), ip_network("2001:db8:aaaa::/48"), ip_network("127.0.0.1")])
 
@@ -82,3 +82,21 @@ def test_what_stands_left_of_the_client_changes_nothing(invented):
 )
 def test_limits_count_ipv6_by_its_network(address, counted):
     assert bucket(address) == counted
+
+
+@pytest.mark.parametrize(
+    ("listen", "loopback"),
+    [
+        ("127.0.0.1:80", True),
+        ("127.8.9.1:80", True),
+        ("[::1]:80", True),
+        ("localhost:80", True),
+        ("gateway.localhost:80", True),
+        ("0.0.0.0:80", False),
+        ("[::]:80", False),
+        ("192.168.0.1:80", False),
+        ("gateway.example:80", False),
+    ],
+)
+def test_loopback_is_what_only_this_machine_reaches(listen, loopback):
+    assert is_loopback(listen) is loopback
