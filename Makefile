@@ -1,0 +1,66 @@
+# `make run` and `make test` set up what they need; `make help` lists the rest.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-input
+LOCKED := $(PIP) --require-hashes
+OURSELVES := $(PIP) --no-deps --no-build-isolation --editable .
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format lock build clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: $(RUNTIME) ## Set up, and start the gateway with a pretend Claude (ARGS="--listen 127.0.0.1:9000" for another port)
+	@$(BIN)/tokenweir demo $(ARGS)
+
+test: $(DEV) ## Set up, and run all tests with coverage (ARGS="-k name" for some)
+	@tools/setup.sh browser
+	@tools/setup.sh node
+	$(BIN)/python -m pytest --cov=gateway --cov-branch --cov-report=term --cov-fail-under=95 $(ARGS)
+	$(BIN)/coverage report --include='gateway/core/*' --fail-under=100
+
+check: $(DEV) ## Format, lint, types, import rules, generated files, sizes; changes nothing
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	@for generator in tools/gen_*.py; do echo "$$generator --check"; $(BIN)/python $$generator --check || exit 1; done
+	@tools/check_sizes.sh
+
+format: $(DEV) ## Format, and fix what the linter can fix
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lock: ## Resolve the dependencies of pyproject.toml anew into requirements/
+	@tools/lock.sh $(PYTHON)
+
+build: $(DEV) ## Build the wheel into dist/
+	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
+
+clean: ## Remove what was set up and built; keeps ./data
+	rm -rf $(VENV) .venv-* build dist htmlcov .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache \
+		.import_linter_cache .hypothesis .schemathesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@tools/setup.sh venv $(PYTHON) $(VENV)
+
+$(RUNTIME): requirements/runtime.lock requirements/build.lock pyproject.toml | $(BIN)/python
+	@echo "Setting up $(VENV) with the locked dependencies ..."
+	@$(LOCKED) --only-binary :all: --requirement requirements/runtime.lock --requirement requirements/build.lock
+	@$(OURSELVES)
+	@touch $@
+
+$(DEV): requirements/dev.lock pyproject.toml | $(BIN)/python
+	@echo "Setting up $(VENV) with the locked dependencies and the tools for development ..."
+	@$(LOCKED) --requirement requirements/dev.lock
+	@$(OURSELVES)
+	@touch $@

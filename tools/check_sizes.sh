@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# No source file is over 500 lines: past that it does more than one thing.
+set -euo pipefail
+
+limit=500
+status=0
+while IFS= read -r -d '' file; do
+    [ -f "$file" ] || continue
+    lines=$(wc -l <"$file")
+    if [ "$lines" -gt "$limit" ]; then
+        echo "$file has $lines lines, more than $limit" >&2
+        status=1
+    fi
+done < <(git ls-files -z -- '*.py' '*.ts' '*.tsx' '*.js' '*.mjs' '*.css' '*.html' '*.sh')
+exit "$status"
