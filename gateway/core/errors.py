@@ -39,6 +39,8 @@ holds a credential, a prompt, or an upstream's internals.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 Origin = Literal["client", "gateway", "upstream"]
@@ -64,6 +66,11 @@ class GatewayError(Exception):
         self.message = message
         self.retry_after = retry_after
         self.detail = detail
+
+    @property
+    def retry_seconds(self) -> int | None:
+        """``retry_after`` as headers tell it: whole seconds, never too early, at least one."""
+        return None if self.retry_after is None else max(1, math.ceil(self.retry_after))
 
 
 class ClientError(GatewayError):
@@ -131,10 +138,19 @@ class NotFound(ClientError):
 
 
 class MethodNotAllowed(ClientError):
-    """The route exists, with other methods."""
+    """The route exists, with other methods.
+
+    Args:
+        method: What was asked for.
+        allowed: What the route takes.
+    """
 
     status = 405
     code = "method_not_allowed"
+
+    def __init__(self, method: str, allowed: Sequence[str]) -> None:
+        self.allowed = ", ".join(sorted(allowed))
+        super().__init__(f"This route takes {self.allowed}, not {method[:20]}.")
 
 
 class RequestTimeout(ClientError):
@@ -185,6 +201,7 @@ class RateLimited(ClientError):
     def __init__(self, message: str, *, limit: str, retry_after: float | None) -> None:
         super().__init__(message, retry_after=retry_after)
         self.limit = limit
+        self.retryable = retry_after is not None
 
 
 class TooManyFailures(ClientError):
@@ -273,6 +290,7 @@ class UpstreamRefused(UpstreamError):
 
     Attributes:
         body: Claude's answer as it came, when it is in Claude's shape; for routes that relay verbatim.
+        headers: What a client sees of the headers of Claude's answer; for the same routes.
     """
 
     def __init__(
@@ -286,6 +304,7 @@ class UpstreamRefused(UpstreamError):
     ) -> None:
         super().__init__(message, retry_after=retry_after)
         self.body: bytes | None = None
+        self.headers: Mapping[str, str] = {}
         self.status = status
         self.claude_type = claude_type
         self.retryable = retryable

@@ -50,6 +50,7 @@ class Exchange:
         "_connection",
         "_failure",
         "_head_size",
+        "_keep_alive",
         "_max_headers",
         "_parser",
         "_sink",
@@ -71,6 +72,7 @@ class Exchange:
         self._max_headers = max_headers
         self._head_size = 0
         self._until_close = False
+        self._keep_alive = False
         self.head: asyncio.Future[None] = loop.create_future()
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -130,7 +132,7 @@ class Exchange:
 
     def keeps_alive(self) -> bool:
         """Whether the connection can carry another exchange."""
-        return self.complete and not self._until_close and bool(self._parser.should_keep_alive())
+        return self.complete and not self._until_close and self._keep_alive
 
     # What httptools calls.
 
@@ -156,6 +158,7 @@ class Exchange:
         """Note the end; ``flush`` tells the sink after the last bytes."""
         if self.status >= _INFORMATIONAL:
             self.complete = True
+            self._keep_alive = bool(self._parser.should_keep_alive())  # the parser says so only now
 
     def _measure_head(self, size: int) -> None:
         self._head_size += size

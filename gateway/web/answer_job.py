@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import orjson
 from aiohttp import web
 
-from gateway.core.answer import OK, message_of, refusal, returned_headers
+from gateway.core.answer import OK, message_of, returned_headers
 from gateway.core.claude import Fold
 from gateway.core.dialects.chat import answer_body
 from gateway.web.stream_job import Job
@@ -26,9 +24,9 @@ class AnswerJob(Job):
         """
         exchange = await self.attempts.answer()
         self.note(exchange)
-        body = await self.collect(exchange, self.services.transport.max_answer)
         if exchange.status != OK:
-            raise refusal(exchange.status, exchange.headers, body, time.time())
+            raise await self.refused(exchange)
+        body = await self.collect(exchange, self.services.transport.max_answer)
         headers = {**returned_headers(exchange.headers), "Cache-Control": "no-store"}
         generates = self.call.target.partition("?")[0] == _MESSAGES
         message = message_of(body) if generates else {}

@@ -4,6 +4,7 @@
   ``Authorization`` are a proxy's business and are passed over.
 - Only the chat route attributes browsers without a key to a tenant, by their origin.
 - Failures are throttled per address before the key is looked at, unless the key is known to be good already.
+- Who was let in is asked about once more when the call to Claude starts: reading a body takes time.
 """
 
 from __future__ import annotations
@@ -63,6 +64,24 @@ async def authenticate(request: web.Request, record: Record, services: Services,
             tenant = services.directory.anonymous_tenant(mapping.tenant)
             return Principal(tenant.name, None, mapping.plan, None, bucket(record.address))
     raise Unauthenticated(_MISSING)
+
+
+async def confirm(request: web.Request, principal: Principal, services: Services) -> None:
+    """Return when the caller is still let in as of now, with nothing awaited since.
+
+    A suspension that came after ``authenticate`` cut the requests that it found, and this one was not there yet: ask
+    again, and add it to the running ones without an await in between.
+
+    Raises:
+        Unauthenticated: The key has ended meanwhile.
+        TenantSuspended: The tenant was suspended meanwhile.
+    """
+    directory, credential = services.directory, credential_of(request)
+    if credential is None:
+        directory.anonymous_tenant(principal.tenant)
+        return
+    while directory.cached(credential, time.time()) is None:  # changed, or only forgotten
+        await directory.authenticate(credential, time.time())
 
 
 async def _by_key(credential: str, record: Record, services: Services) -> Principal:

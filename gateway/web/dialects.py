@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from aiohttp import web
 from gateway.core.call import Call, Encoder
 from gateway.core.claude import Fold
 from gateway.core.dialects import chat, messages
-from gateway.core.errors import GatewayError, Unauthenticated, UpstreamRefused
+from gateway.core.errors import GatewayError, MethodNotAllowed, Unauthenticated, UpstreamRefused
 
 _RETRIED_BY_SDKS = frozenset({408, 409, 429})
 _SERVER_ERROR = 500
@@ -28,29 +27,36 @@ class Dialect:
         encoder: Makes the encoder of one stream.
         error_body: Makes the JSON body of an error that comes before a stream.
         verbatim: Whether Claude's own answers go through as they came.
+        content_type: Of its streams, as its clients know it.
     """
 
     name: str
     encoder: Callable[[Fold, Call], Encoder]
     error_body: Callable[[GatewayError, str], dict[str, Any]]
     verbatim: bool
+    content_type: str
 
     def error_response(self, error: GatewayError, request_id: str) -> web.Response:
         """Return the answer for an error that comes before a stream."""
-        headers = {"Cache-Control": "no-store"}
-        if error.retry_after is not None:
-            headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+        told = error if self.verbatim and isinstance(error, UpstreamRefused) else None
+        headers = {"Cache-Control": "no-store", **(told.headers if told else {})}
+        fields = self.error_body(error, headers.get("request-id", request_id))
+        seconds = fields.get("retryAfter", error.retry_seconds)
+        if seconds is not None:
+            headers.setdefault("retry-after", str(seconds))
+        if self.verbatim and _retried(error.status) and not error.retryable:
+            headers.setdefault("x-should-retry", "false")
         if isinstance(error, Unauthenticated):
             headers["WWW-Authenticate"] = "Bearer"
-        body = None
-        if self.verbatim:
-            retried = error.status in _RETRIED_BY_SDKS or error.status >= _SERVER_ERROR
-            if retried and not error.retryable:
-                headers["x-should-retry"] = "false"
-            body = error.body if isinstance(error, UpstreamRefused) else None
-        if body is None:
-            body = orjson.dumps(self.error_body(error, request_id))
+        if isinstance(error, MethodNotAllowed):
+            headers["Allow"] = error.allowed
+        body = (told and told.body) or orjson.dumps(fields)
         return web.Response(status=error.status, body=body, content_type="application/json", headers=headers)
+
+
+def _retried(status: int) -> bool:
+    """Whether Claude's SDKs try again after this status unless told otherwise."""
+    return status in _RETRIED_BY_SDKS or status >= _SERVER_ERROR
 
 
 CHAT = Dialect(
@@ -58,8 +64,15 @@ CHAT = Dialect(
     lambda fold, call: chat.ChatEncoder(fold, thinking=call.thinking),
     chat.error_body,
     verbatim=False,
+    content_type="text/event-stream",
 )
-MESSAGES = Dialect("messages", lambda fold, _: messages.MessagesEncoder(fold), messages.error_body, verbatim=True)
+MESSAGES = Dialect(
+    "messages",
+    lambda fold, _: messages.MessagesEncoder(fold),
+    messages.error_body,
+    verbatim=True,
+    content_type="text/event-stream; charset=utf-8",
+)
 
 
 def dialect_of(path: str) -> Dialect:

@@ -15,7 +15,7 @@ from gateway.core.principal import Principal
 from gateway.core.quota.holds import ONE_REQUEST, ONE_STREAM, Refused, Reservation
 from gateway.core.quota.limits import LimitSet
 from gateway.web.answer_job import AnswerJob
-from gateway.web.authenticate import authenticate
+from gateway.web.authenticate import authenticate, confirm
 from gateway.web.body import Body
 from gateway.web.dialects import Dialect
 from gateway.web.record import RECORD, Record
@@ -46,6 +46,7 @@ async def handle(request: web.Request, dialect: Dialect, parse: Parse) -> web.St
             record.principal = principal = replace(principal, end_user=services.pseudonym(call.end_user))
         await _reserve(services, record, principal, entitlement.limits, call)
         try:
+            await confirm(request, principal, services)
             return await _answer(request, services, record, dialect, call)
         finally:
             services.streams.holds.discard(record.request_id)

@@ -85,6 +85,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/v1/messages", messages)
     app.router.add_post("/v1/messages/count_tokens", messages)
     app.router.add_get("/v1/models", models, allow_head=False)
-    app.router.add_get("/v1/models/{id}", models, allow_head=False)
+    # Nothing that could lead elsewhere in the operator's account: no slash, also not an encoded one, no dots alone.
+    app.router.add_get(r"/v1/models/{id:\w[\w.:@-]*}", models, allow_head=False)
     app.router.add_get("/health", health)
     app.router.add_head("/", root)

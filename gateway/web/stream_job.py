@@ -18,7 +18,7 @@ from aiohttp.http import HttpVersion11
 from gateway.core.answer import OK, check_stream, refusal, returned_headers
 from gateway.core.call import Call, Summary
 from gateway.core.claude import Fold
-from gateway.core.errors import GatewayError, SlowClient, StreamTooLong, UpstreamRefused, UpstreamTimeout
+from gateway.core.errors import GatewayError, SlowClient, StreamTooLong, UpstreamError, UpstreamRefused, UpstreamTimeout
 from gateway.core.principal import Principal
 from gateway.relay import Relay, RelayLimits
 from gateway.upstream.attempts import Attempts
@@ -30,12 +30,13 @@ from gateway.web.record import Record
 from gateway.web.services import Services
 
 _HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store, no-transform",
     "X-Accel-Buffering": "no",
 }
 # An error's body is a few hundred bytes; what is longer is not Claude's.
 _MAX_REFUSAL = 1024 * 1024
+# Seconds; tokens that came all at once have no speed but that of the whole answer.
+_BURST = 0.001
 
 
 class Job:
@@ -100,8 +101,11 @@ class Job:
         raise NotImplementedError
 
     async def refused(self, exchange: Exchange) -> GatewayError:
-        """Return the error in an answer that is not a 200."""
-        body = await self.collect(exchange, _MAX_REFUSAL)
+        """Return the error in an answer that is not a 200; its status counts, whatever is wrong with its body."""
+        try:
+            body = await self.collect(exchange, _MAX_REFUSAL)
+        except UpstreamError:
+            body = b""
         return refusal(exchange.status, exchange.headers, body, time.time())
 
     async def collect(self, exchange: Exchange, limit: int) -> bytes:
@@ -131,8 +135,9 @@ class Job:
         usage, timing = fold.usage(), record.timing
         now = time.monotonic()
         first = record.since_start(timing.first_token)
-        # Claude's tokens come in bursts; over less than a millisecond a speed says nothing.
-        seconds = 0.0 if timing.first_token is None or timing.last_token is None else now - timing.first_token
+        seconds = 0.0 if timing.first_token is None else now - timing.first_token
+        if seconds < _BURST:
+            seconds = now - record.started
         return Summary(
             request_id=request_id,
             model=fold.model,
@@ -140,7 +145,7 @@ class Job:
             usage=usage,
             time_to_first_token_ms=None if first is None else round(first * 1000),
             duration_ms=round((now - record.started) * 1000),
-            tokens_per_second=usage.output_tokens / seconds if usage and seconds > 0.001 else None,  # noqa: PLR2004
+            tokens_per_second=usage.output_tokens / seconds if usage else None,
             cost_usd=record.cost(self.services.prices),
         )
 
@@ -224,7 +229,7 @@ class StreamJob(Job):
     async def _commit(self, headers: dict[str, str]) -> None:
         request, record = self.request, self.record
         chunked = request.version >= HttpVersion11
-        response = web.StreamResponse(headers={**_HEADERS, **headers})
+        response = web.StreamResponse(headers={"Content-Type": self.dialect.content_type, **_HEADERS, **headers})
         if chunked:
             response.enable_chunked_encoding()
         writer = await response.prepare(request)
