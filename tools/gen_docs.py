@@ -70,9 +70,10 @@ def toml() -> str:
     lines = _words(INTRODUCTION, wrap=False) + _toml_keys(Config)
     for path, model, field in tables(Config, ()):
         mark = "[[{}]]" if is_list(field.annotation) else "[{}]"
-        # An entry that needs keys cannot stand there empty.
-        off = "#" if any(inner.is_required() for inner in model.model_fields.values()) else ""
-        lines += ["", *_words(field.description or ""), off + mark.format(".".join(path)), *_toml_keys(model)]
+        # An entry that needs keys, or one that is only an example, cannot stand there empty.
+        off = "#" if field.examples or any(inner.is_required() for inner in model.model_fields.values()) else ""
+        name = ".".join((*path[:-1], str(field.examples[0])) if field.examples else path)
+        lines += ["", *_words(field.description or ""), off + mark.format(name), *_toml_keys(model)]
     return "\n".join(lines) + "\n"
 
 

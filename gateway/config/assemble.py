@@ -76,6 +76,7 @@ class Config(BaseSettings):
     keys: KeySettings = Field(KeySettings(), description="Verification of keys.")
     prices: PriceOverrides = Field(
         default_factory=dict,
+        examples=['"claude-opus-*"'],
         description='Prices that differ from the built-in table, by pattern of model: [prices."claude-opus-*"].',
     )
     plans: dict[str, Plan] = Field(

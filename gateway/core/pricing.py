@@ -39,16 +39,20 @@ class PriceOverride(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    input: Price | None = Field(None, description="US dollars per million input tokens.")
-    output: Price | None = Field(None, description="US dollars per million output tokens, thinking included.")
-    cache_read: Price | None = Field(None, description="US dollars per million tokens read from the prompt cache.")
+    input: Price | None = Field(None, examples=[5.0], description="US dollars per million input tokens.")
+    output: Price | None = Field(
+        None, examples=[25.0], description="US dollars per million output tokens, thinking included."
+    )
+    cache_read: Price | None = Field(
+        None, examples=[0.5], description="US dollars per million tokens read from the prompt cache."
+    )
     cache_write_5m: Price | None = Field(
-        None, description="US dollars per million tokens written to the prompt cache for five minutes."
+        None, examples=[6.25], description="US dollars per million tokens written to the prompt cache for five minutes."
     )
     cache_write_1h: Price | None = Field(
-        None, description="US dollars per million tokens written to the prompt cache for an hour."
+        None, examples=[10.0], description="US dollars per million tokens written to the prompt cache for an hour."
     )
-    web_searches: Price | None = Field(None, description="US dollars per thousand web searches.")
+    web_searches: Price | None = Field(None, examples=[10.0], description="US dollars per thousand web searches.")
 
 
 PriceOverrides = dict[str, PriceOverride]
