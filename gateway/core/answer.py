@@ -7,42 +7,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from gateway.core.claude import error_from_claude, load_json
-from gateway.core.errors import GatewayError, UpstreamCredential, UpstreamMalformed
+from gateway.core.errors import GatewayError, UpstreamMalformed, UpstreamRefused
 from gateway.core.retry import retry_after
 
 OK = 200
 _FIRST_ERROR = 400
-_CREDENTIAL_STATUSES = frozenset({401, 402, 403})
-_RETURNED = frozenset({"request-id", "x-should-retry", "retry-after", "retry-after-ms"})
-_ACCOUNT = ("anthropic-organization", "anthropic-workspace", "anthropic-ratelimit", "anthropic-priority")
+_RETURNED = ("request-id", "x-should-retry", "retry-after", "anthropic-")
+# Rate limits come under several names: anthropic-ratelimit-*, -priority-*, -fast-*, and what is added next.
+_ACCOUNT = re.compile(r"anthropic-(organi[sz]ation|workspace|ratelimit|priority)|anthropic-.*-(limit|remaining|reset)$")
 
 
 def returned_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return what a client sees of the headers of Claude's answer."""
-    return {
-        name: value
-        for name, value in headers.items()
-        if name in _RETURNED or (name.startswith("anthropic-") and not name.startswith(_ACCOUNT))
-    }
+    """Return what a client sees of the headers of Claude's answer; names are in lower case."""
+    return {name: value for name, value in headers.items() if name.startswith(_RETURNED) and not _ACCOUNT.match(name)}
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes, unix_now: float) -> GatewayError:
     """Return the error in an answer that is not a 200."""
-    if status in _CREDENTIAL_STATUSES:
-        return UpstreamCredential(
-            "The gateway's access to Claude was refused. The operator has been told.",
-            detail=f"Claude answered {status} about the gateway's own credential",
-        )
     if status < _FIRST_ERROR:
         return UpstreamMalformed("Claude's answer was not understood.", detail=f"unexpected status {status}")
     decoded = _decode(body)
     error = error_from_claude(decoded, status, retry_after(headers, unix_now))
-    if _in_shape(decoded):
-        error.body = body
+    if isinstance(error, UpstreamRefused):
+        error.headers = returned_headers(headers)
+        error.body = body if _in_shape(decoded) else None
     return error
 
 
@@ -51,10 +44,14 @@ def message_of(body: bytes) -> dict[str, Any]:
 
     Raises:
         UpstreamMalformed: It is not a JSON object.
+        UpstreamRefused: It is an error, whatever its status said.
+        UpstreamCredential: It is an error about the gateway's own credential.
     """
     decoded = _decode(body)
     if not isinstance(decoded, dict):
         raise UpstreamMalformed("Claude's answer is not a JSON object.")
+    if decoded.get("type") == "error":
+        raise error_from_claude(decoded)
     return decoded
 
 

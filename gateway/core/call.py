@@ -9,6 +9,9 @@ from typing import Protocol
 from gateway.core.errors import GatewayError
 from gateway.core.outcome import Usage
 
+# Of Claude's API, for callers that name none.
+DEFAULT_VERSION = "2023-06-01"
+
 
 @dataclass(frozen=True, slots=True)
 class Restrictions:

@@ -1,7 +1,7 @@
 """Claude's event stream, folded into what the gateway must know of it.
 
-- Usage is cumulative: of every field the last value wins; adding them up would count double.
-- Unknown events, deltas and fields are no error; they pass.
+- Unknown events, deltas and fields are no error; they pass. So does what has no name and is not JSON (``[DONE]``).
+- An event is what its ``type`` says, or its name where it has no type. ``error`` events may lack everything else.
 - The first content delta of any kind starts the output; the first text delta is noted apart (thinking comes before).
 - ``skim`` reads only what bookkeeping needs and leaves the deltas' JSON alone; ``read`` decodes every delta. One stream
   uses one of the two.
@@ -15,16 +15,20 @@ from typing import Any
 
 import orjson
 
-from gateway.core.errors import GatewayError, UpstreamMalformed, UpstreamRefused
+from gateway.core.errors import GatewayError, UpstreamCredential, UpstreamMalformed, UpstreamRefused
 from gateway.core.outcome import Usage
 from gateway.core.sse import parse_event
+from gateway.core.usage import Tally
 
 _DELTA = b"event: content_block_delta\ndata: "
 _DELTA_LENGTH = len(_DELTA)
-# A delta event besides its text: {"type":"content_block_delta","index":0,"delta":{...}} and the two lines' heads.
-_DELTA_OVERHEAD = 125
-# Claude's tokenizer makes 3 to 4 characters of one token in Western texts; 3 errs on the side of counting more.
-_CHARACTERS_PER_TOKEN = 3
+# An upper estimate of output tokens from what was received. Measured on 597 recorded streams of many models: it is
+# not below Claude's own count for 98 % of them, and 2.7 times as much for half. (At 3 bytes a token and without the
+# last two, two thirds were below.) What is thought without being shown nobody can count.
+_DELTA_OVERHEAD = 110  # event: and data:, {"type":"content_block_delta","index":0,"delta":{"type":...}}
+_TOKENS_PER_BYTE = 0.4
+_TOKENS_OF_MESSAGE = 8
+_TOKENS_OF_TOOL_USE = 40
 
 STATUS_OF_TYPE = {
     "invalid_request_error": 400,
@@ -41,24 +45,32 @@ STATUS_OF_TYPE = {
 }
 TYPE_OF_STATUS = {status: name for name, status in STATUS_OF_TYPE.items()}
 RETRYABLE_STATUSES = frozenset({408, 409, 429})
+_CREDENTIAL_STATUSES = frozenset({401, 402, 403})
 _CREDENTIAL_TYPES = frozenset({"authentication_error", "billing_error", "permission_error"})
+# Claude says this with status 400, as if it were the caller's fault.
+_NO_CREDIT = "credit balance is too low"
+_SERVER_ERROR = 500
+_LONGEST_DETAIL = 300
 
 
 def retryable_status(status: int) -> bool:
     """Whether Claude's SDKs would try again after this status."""
-    return status in RETRYABLE_STATUSES or status >= 500  # noqa: PLR2004 - the class of server errors
+    return status in RETRYABLE_STATUSES or status >= _SERVER_ERROR
 
 
 def load_json(data: bytes) -> Any:
     """Decode JSON, lone surrogates included, which Claude may cut a character into.
 
     Raises:
-        ValueError: It is not JSON.
+        ValueError: It is not JSON, or nested too deeply.
     """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return json.loads(data)
+        try:
+            return json.loads(data)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
 
 
 def dump_text(text: str) -> bytes:
@@ -69,23 +81,44 @@ def dump_text(text: str) -> bytes:
         return json.dumps(text).encode()
 
 
-def error_from_claude(body: Any, status: int | None = None, retry_after: float | None = None) -> UpstreamRefused:
+def well_formed(text: str) -> str:
+    """Return text that can be encoded: halves of a surrogate pair are joined, a half without its other is replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def error_from_claude(
+    body: Any, status: int | None = None, retry_after: float | None = None
+) -> UpstreamRefused | UpstreamCredential:
     """Read one of Claude's error objects, lenient with what is missing.
 
     Args:
         body: The decoded ``{"type": "error", "error": {...}}``, or whatever came instead.
         status: The HTTP status it came with; None for an ``error`` event, whose type tells.
         retry_after: Seconds, from the answer's headers.
+
+    Returns:
+        What is wrong with the request; with our own credential, an error that holds nothing of Claude's.
     """
     error = body.get("error") if isinstance(body, dict) else None
     error = error if isinstance(error, dict) else {}
-    kind = error.get("type")
+    kind, message = error.get("type"), error.get("message")
+    message = well_formed(message) if isinstance(message, str) else ""
     if not isinstance(kind, str) or kind not in STATUS_OF_TYPE:
-        kind = TYPE_OF_STATUS.get(status or 500, "api_error" if (status or 500) >= 500 else "invalid_request_error")  # noqa: PLR2004
-    message = error.get("message")
+        kind = _type_of(status or _SERVER_ERROR)
+    if status in _CREDENTIAL_STATUSES or kind in _CREDENTIAL_TYPES or _NO_CREDIT in message:
+        return UpstreamCredential(
+            "The gateway's access to Claude was refused. The operator has been told.",
+            detail=f"Claude's answer about the gateway's own credential: {status or 'event'} {kind}: {message}"[
+                :_LONGEST_DETAIL
+            ],
+        )
     status = status or STATUS_OF_TYPE[kind]
     return UpstreamRefused(
-        message if isinstance(message, str) and message else f"Claude answered with status {status}.",
+        message or f"Claude answered with status {status}.",
         status=status,
         claude_type=kind,
         retryable=retryable_status(status),
@@ -93,28 +126,32 @@ def error_from_claude(body: Any, status: int | None = None, retry_after: float |
     )
 
 
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+def _type_of(status: int) -> str:
+    return TYPE_OF_STATUS.get(status, "api_error" if status >= _SERVER_ERROR else "invalid_request_error")
 
 
 class Fold:
     """What one stream has said so far.
 
+    Args:
+        max_tokens: Most output tokens there can be; an estimate is never over it.
+
     Attributes:
-        model: Model that answers.
+        model: Model that answers, as ``message_start`` names it.
         stop_reason: Why it stopped, once known.
         started: Whether any event but pings has come.
         stopped: Whether ``message_stop`` has come.
-        error: Claude's error event, or what is wrong with an event; nothing after it counts.
+        error: Claude's error event, or what is wrong with an event; the first counts.
         deltas: Content deltas so far.
         text_seen: Whether a text delta was among them.
     """
 
     __slots__ = (
-        "_characters",
-        "_creation",
-        "_output_told",
-        "_usage",
+        "_bytes",
+        "_fallback",
+        "_max_tokens",
+        "_tally",
+        "_tool_uses",
         "deltas",
         "error",
         "model",
@@ -124,7 +161,7 @@ class Fold:
         "text_seen",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, max_tokens: int | None = None) -> None:
         self.model: str | None = None
         self.stop_reason: str | None = None
         self.started = False
@@ -132,17 +169,18 @@ class Fold:
         self.error: GatewayError | None = None
         self.deltas = 0
         self.text_seen = False
-        self._characters = 0
-        self._usage: dict[str, int] = {}
-        self._creation: dict[str, int] = {}
-        self._output_told = False
+        self._bytes = 0
+        self._tool_uses = 0
+        self._tally = Tally()
+        self._fallback: str | None = None
+        self._max_tokens = max_tokens
 
     def skim(self, event: bytes) -> None:
         """Take an event for bookkeeping alone."""
         if event.startswith(_DELTA):
             self.started = True
             self.deltas += 1
-            self._characters += max(1, len(event) - _DELTA_OVERHEAD)
+            self._bytes += len(event)
             if not self.text_seen and b'"text_delta"' in event:
                 self.text_seen = True
             return
@@ -152,112 +190,118 @@ class Fold:
         """Take an event; return the delta object of a content delta, None for every other event."""
         if self.error is not None:
             return None
-        if event.startswith(_DELTA) and b"\n" not in (data := event[_DELTA_LENGTH:]):
-            return self._delta(self._decode(data))
+        if event.startswith(_DELTA):
+            try:
+                body = orjson.loads(event[_DELTA_LENGTH:])
+            except orjson.JSONDecodeError:
+                pass  # data of several lines, or half a character: rare, and read the long way
+            else:
+                return self._delta(body, len(event))
         return self._take(event)
 
     def usage(self) -> Usage | None:
-        """Return the tokens so far, None when nothing was said of any."""
-        told = self._usage
-        if not told and not self.deltas:
-            return None
-        creation = told.get("cache_creation_input_tokens", 0)
-        one_hour = min(self._creation.get("ephemeral_1h_input_tokens", 0), creation)
-        output = told.get("output_tokens", 0)
-        if not self._output_told:
-            output = max(output, self.deltas, self._characters // _CHARACTERS_PER_TOKEN)
-        return Usage(
-            input_tokens=told.get("input_tokens", 0),
-            output_tokens=output,
-            thinking_tokens=told.get("thinking_tokens", 0),
-            cache_read_tokens=told.get("cache_read_input_tokens", 0),
-            cache_write_5m_tokens=creation - one_hour,
-            cache_write_1h_tokens=one_hour,
-            web_search_requests=told.get("web_search_requests", 0),
-            estimated=not self._output_told,
-        )
+        """Return the tokens so far as Claude sums them up, None when nothing was said of any."""
+        return self._tally.usage(self._estimate())
+
+    def charges(self) -> list[tuple[str | None, Usage]]:
+        """Return what is billed, each with the model that it is priced at; None for a model that was not named.
+
+        The first is :meth:`usage`, at the model that served the turn. Compaction and advisors are not part of it.
+        """
+        usage = self.usage()
+        own = [] if usage is None else [(self._tally.served_by() or self._fallback or self.model, usage)]
+        return own + [(model or self.model, beside) for model, beside in self._tally.beside()]
 
     def take_message(self, message: dict[str, Any]) -> None:
         """Take a whole non-streaming message."""
         self._message(message)
-        self._output_told = True
+        self._tally.output_told = True
         self.stopped = True
+
+    def _estimate(self) -> int:
+        if not self.deltas and not self._tool_uses:
+            return 0
+        received = int((self._bytes - self.deltas * _DELTA_OVERHEAD) * _TOKENS_PER_BYTE)
+        tokens = max(self.deltas, received) + _TOKENS_OF_MESSAGE + self._tool_uses * _TOKENS_OF_TOOL_USE
+        return tokens if self._max_tokens is None else min(tokens, self._max_tokens)
 
     def _take(self, event: bytes) -> dict[str, Any] | None:
         name, data = parse_event(event)
         if data is None or name == b"ping":
             return None
-        self.started = True
-        if name in _KNOWN or not name:
-            body = self._decode(data)
-            if not isinstance(body, dict):
-                return None
-            kind = body.get("type")
-            if kind == "content_block_delta":
-                return self._delta(body)
-            self._known(kind, body)
+        if name and name not in _KNOWN:
+            self.started = True
+            return None
+        try:
+            body = load_json(data)
+        except ValueError:
+            self._not_json(name)
+            return None
+        kind = body.get("type") if isinstance(body, dict) else None
+        if name == b"error" or not isinstance(kind, str):
+            kind = name.decode()
+        self.started = self.started or kind != "ping"
+        if kind == "content_block_delta":
+            return self._delta(body, len(event))
+        self._known(kind, body if isinstance(body, dict) else {})
         return None
 
-    def _known(self, kind: object, body: dict[str, Any]) -> None:
+    def _not_json(self, name: bytes) -> None:
+        self.started = True
+        if name == b"error":
+            self._fail(error_from_claude(None))
+        elif name:
+            self._fail(UpstreamMalformed("Claude sent an event that is not JSON."))
+
+    def _known(self, kind: str, body: dict[str, Any]) -> None:
         match kind:
             case "message_start":
                 message = body.get("message")
                 self._message(message if isinstance(message, dict) else {})
+            case "content_block_start":
+                block = body.get("content_block")
+                self._block(block if isinstance(block, dict) else {})
             case "message_delta":
                 delta = body.get("delta")
-                if isinstance(delta, dict) and isinstance(delta.get("stop_reason"), str):
-                    self.stop_reason = delta["stop_reason"]
-                self._fold_usage(body.get("usage"), final=True)
+                self._stop_reason(delta if isinstance(delta, dict) else {})
+                self._tally.fold(body.get("usage"), final=True)
             case "message_stop":
                 self.stopped = True
             case "error":
-                self.error = error_from_claude(body)
+                self._fail(error_from_claude(body))
 
     def _message(self, message: dict[str, Any]) -> None:
-        if isinstance(message.get("model"), str):
-            self.model = message["model"]
-        if isinstance(message.get("stop_reason"), str):
-            self.stop_reason = message["stop_reason"]
-        self._fold_usage(message.get("usage"), final=False)
+        if isinstance(model := message.get("model"), str):
+            self.model = well_formed(model)
+        self._stop_reason(message)
+        self._tally.fold(message.get("usage"), final=False)
 
-    def _delta(self, body: Any) -> dict[str, Any] | None:
+    def _block(self, block: dict[str, Any]) -> None:
+        """Note what a stream that is cut never sums up: tool calls, and the model that a ``fallback`` hands over to."""
+        kind, to = block.get("type"), block.get("to")
+        if isinstance(kind, str) and kind.endswith("tool_use"):
+            self._tool_uses += 1
+        elif kind == "fallback" and isinstance(to, dict) and isinstance(model := to.get("model"), str):
+            self._fallback = model
+
+    def _stop_reason(self, told: dict[str, Any]) -> None:
+        if isinstance(reason := told.get("stop_reason"), str):
+            self.stop_reason = well_formed(reason)
+
+    def _delta(self, body: Any, size: int) -> dict[str, Any] | None:
         self.started = True
         delta = body.get("delta") if isinstance(body, dict) else None
         if not isinstance(delta, dict):
-            self.error = self.error or UpstreamMalformed("Claude sent a content delta that holds none.")
+            self._fail(UpstreamMalformed("Claude sent a content delta that holds none."))
             return None
         self.deltas += 1
-        text = delta.get("text") or delta.get("thinking") or delta.get("partial_json") or ""
-        self._characters += len(text) if isinstance(text, str) else 1
+        self._bytes += size
         if delta.get("type") == "text_delta":
             self.text_seen = True
         return delta
 
-    def _fold_usage(self, usage: Any, *, final: bool) -> None:
-        if not isinstance(usage, dict):
-            return
-        for key in ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"):
-            if (count := _count(usage.get(key))) is not None:
-                self._usage[key] = count
-        if final and "output_tokens" in usage:
-            self._output_told = True
-        self._fold_details(usage)
-
-    def _fold_details(self, usage: dict[str, Any]) -> None:
-        for group, key in (("output_tokens_details", "thinking_tokens"), ("server_tool_use", "web_search_requests")):
-            details = usage.get(group)
-            if isinstance(details, dict) and (count := _count(details.get(key))) is not None:
-                self._usage[key] = count
-        creation = usage.get("cache_creation")
-        if isinstance(creation, dict):
-            self._creation = {key: count for key in creation if (count := _count(creation[key])) is not None}
-
-    def _decode(self, data: bytes) -> Any:
-        try:
-            return load_json(data)
-        except ValueError:
-            self.error = UpstreamMalformed("Claude sent an event that is not JSON.")
-            return None
+    def _fail(self, error: GatewayError) -> None:
+        self.error = self.error or error
 
 
 _KNOWN = frozenset(

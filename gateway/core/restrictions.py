@@ -1,8 +1,15 @@
-"""Whether a plan allows what a request asks for. Several plans restrict together: each must allow it."""
+"""Whether a plan allows what a request asks for. Several plans restrict together: each must allow it.
+
+- A model is named in ``model``, but also by ``fallbacks`` and by advisor tools: all of them must be allowed.
+- The operator's whole account can be reached by ``file_id``, ``container`` and ``thread``. What a tool is called with
+  is text to Claude, whatever its keys are.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from typing import Any
 
 from gateway.core.call import Restrictions
 from gateway.core.errors import Forbidden, InvalidRequest, ModelNotAllowed
@@ -46,3 +53,67 @@ def check_max_tokens(max_tokens: int, allowed: Restrictions) -> None:
     cap = allowed.max_output_tokens
     if cap is not None and max_tokens > cap:
         raise InvalidRequest(f"max_tokens: {max_tokens} is over your plan's max_output_tokens of {cap}.")
+
+
+def check_other_models(fields: Mapping[str, Any], allowed: Restrictions) -> None:
+    """Check what a request names beside ``model`` and ``max_tokens``: its fallbacks and advisors.
+
+    Raises:
+        ModelNotAllowed: One of the models is not in the plan, or Claude would choose it.
+        InvalidRequest: A fallback's ``max_tokens`` is over the plan's, or not an integer.
+    """
+    fallbacks = fields.get("fallbacks")
+    if isinstance(fallbacks, str) and allowed.models:
+        raise ModelNotAllowed(f"fallbacks: name the models; your plan allows {_names(allowed.models)}.")
+    for entry in _objects(fallbacks):
+        _check_named(entry, allowed)
+        max_tokens = entry.get("max_tokens")
+        if max_tokens is not None:
+            check_max_tokens(whole_number(max_tokens, "fallbacks.max_tokens"), allowed)
+    for tool in _objects(fields.get("tools")):
+        _check_named(tool, allowed)
+
+
+def whole_number(value: object, name: str) -> int:
+    """Return an integer; what Claude might take for one, such as ``"1000"`` or ``1e3``, would slip past a limit.
+
+    Raises:
+        InvalidRequest: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidRequest(f"{name}: Input should be a valid integer")
+    return value
+
+
+def check_account_resources(fields: Mapping[str, Any], allowed: Restrictions) -> None:
+    """Raise Forbidden when a request names what is the operator's whole account's, unless the plan allows it."""
+    if allowed.account_resources:
+        return
+    for name in ("container", "thread"):
+        if fields.get(name) is not None:
+            raise _account(name)
+    pending: list[Any] = [fields.get("messages"), fields.get("system")]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending.extend(node)
+        elif isinstance(node, dict):
+            if "file_id" in node:
+                raise _account("file_id")
+            kind = node.get("type")
+            called = isinstance(kind, str) and kind.endswith("tool_use")
+            pending.extend(value for key, value in node.items() if not (called and key == "input"))
+
+
+def _account(what: str) -> Forbidden:
+    return Forbidden(f"{what}: your plan does not allow resources of the account (account_resources).")
+
+
+def _check_named(entry: Mapping[str, Any], allowed: Restrictions) -> None:
+    model = entry.get("model")
+    if model is not None:
+        check_model(str(model), allowed)
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []

@@ -7,12 +7,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 8.0
+# A month: limits of an account come back by then, and larger numbers do not fit where it is told in milliseconds.
+_LONGEST_ASKED = 31 * 86400.0
 
 
 def retry_after(headers: Mapping[str, str], unix_now: float) -> float | None:
@@ -25,15 +28,15 @@ def retry_after(headers: Mapping[str, str], unix_now: float) -> float | None:
             seconds = float(text) * scale
         except ValueError:
             seconds = _until(text, unix_now)
-        if 0 <= seconds < float("inf"):
-            return seconds
+        if 0 <= seconds < math.inf:
+            return min(seconds, _LONGEST_ASKED)
     return None
 
 
 def _until(date: str, unix_now: float) -> float:
     try:
         moment = parsedate_to_datetime(date)
-    except ValueError:
+    except (ValueError, OverflowError):
         return -1.0
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -2,7 +2,8 @@
 
 - Lines end in LF, CR or CRLF; a blank line ends an event; a byte order mark may open the stream.
 - ``EventSplitter`` cuts a stream of arbitrary chunks into whole events. It returns the bytes as they came, so that a
-  relay forwards them unchanged, and the events one by one, so that a dialect can read them.
+  relay forwards them unchanged, and the events one by one, so that a dialect can read them. However the stream is cut
+  into chunks, the events are the same; for that an event that ends in a lone CR is held until the next byte is there.
 - What is held back is one unfinished event, at most ``max_event`` bytes; more is ``EventTooLarge``.
 - ``parse_event`` reads one event's name and data; comments and unknown fields are skipped.
 """
@@ -11,8 +12,8 @@ from __future__ import annotations
 
 import re
 
-# Two line ends in a row. The look-ahead keeps a CRLF from being read as two.
-_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
+# Two line ends in a row. A CR is not one before the byte after it is known, so that a CRLF is never cut in two.
+_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
 # A blank line is at most four bytes, so one that spans two chunks starts within the last three of the first.
@@ -54,7 +55,7 @@ class EventSplitter:
         return self._split_lf(data) if b"\r" not in data else self._split_any(data)
 
     def flush(self) -> bytes:
-        """Return what is left when the stream has ended: an event without its blank line, or part of one."""
+        """Return what is left when the stream has ended: an event whose blank line is not complete, or part of one."""
         rest = b"".join(self._parts)
         self._parts.clear()
         self._held = 0

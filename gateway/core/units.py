@@ -36,6 +36,6 @@ def parse_origin(value: str) -> str:
     return match[1] if match[2] == _DEFAULT_PORTS.get(match[1].partition(":")[0]) else text
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 WebOrigin = Annotated[str, AfterValidator(parse_origin)]
 Bytes = Annotated[ByteSize, Field(ge=1)]

@@ -55,10 +55,8 @@ class Record:
 
     def cost(self, prices: PriceBook) -> float | None:
         """Return the price so far, None where nothing was generated."""
-        usage = self.fold.usage() if self.fold else None
-        if usage is None or self.fold is None:
-            return None
-        return prices.cost(self.fold.model or self.model, usage)
+        charges = self.fold.charges() if self.fold else []
+        return sum(prices.cost(model or self.model, usage) for model, usage in charges) if charges else None
 
     def since_start(self, moment: float | None) -> float | None:
         """Return seconds from the request's arrival."""

@@ -221,7 +221,7 @@ class StreamJob(Job):
         check_stream(exchange.headers)
         if self._response is None:
             await self._commit(returned_headers(exchange.headers))
-        fold = self.record.fold = Fold()
+        fold = self.record.fold = Fold(self.call.max_tokens)
         self.relay.begin(exchange, fold, self.dialect.encoder(fold, self.call))
         exchange.attach(self.relay)
         await self.relay.run()

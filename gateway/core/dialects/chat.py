@@ -13,11 +13,23 @@ from typing import Any
 import orjson
 
 from gateway.core.call import Summary
-from gateway.core.claude import Fold, dump_text
-from gateway.core.errors import GatewayError, InvalidRequest, MessageRequired, RateLimited, UpstreamRefused
+from gateway.core.claude import Fold, dump_text, well_formed
+from gateway.core.errors import (
+    GatewayError,
+    InvalidRequest,
+    MessageRequired,
+    RateLimited,
+    UpstreamMalformed,
+    UpstreamRefused,
+)
 from gateway.core.outcome import Usage
 
 _SERVER_ERROR = 500
+_TOO_MANY = 429
+# Seconds, for a 429 of Claude's that does not say when to come back.
+_UNTOLD_WAIT = 5
+# What a 429 names as its limit when it is not one of a plan's.
+_LIMIT_OF_ORIGIN = {"client": "failed-authentications", "gateway": "gateway", "upstream": "upstream"}
 # What a person can act on; Claude's own one-word messages for these are no help.
 _SENTENCES = {
     "overloaded_error": "Claude is overloaded at the moment. Please try again shortly.",
@@ -46,9 +58,9 @@ class ChatEncoder:
     def feed(self, raw: bytes, events: list[bytes], now_ms: int) -> bytes:  # noqa: ARG002 - the relay's interface
         """Return the frames for these events."""
         read = self._fold.read
-        if len(events) == 1:
+        if len(events) == 1:  # a token that came alone: the common case
             delta = read(events[0])
-            return b"" if delta is None else self._frame(delta, now_ms)
+            return self._frame(delta, now_ms) if delta else b""
         return b"".join([self._frame(delta, now_ms) for event in events if (delta := read(event))])
 
     def done(self, summary: Summary, now_ms: int) -> bytes:
@@ -108,26 +120,32 @@ def sentence(error: GatewayError) -> str:
 
 def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
     """Return the JSON body of an error that came before the stream."""
-    if isinstance(error, MessageRequired):
-        return {"error": "Message is required", "code": error.code, "requestId": request_id}
-    body: dict[str, Any]
-    if isinstance(error, RateLimited):
-        body = {"error": "Too many requests", "code": error.code, "limit": error.limit, "message": error.message}
-        if error.retry_after is not None:
-            body["retryAfter"] = math.ceil(error.retry_after)
-        return {**body, "requestId": request_id}
-    if error.status >= _SERVER_ERROR:
-        message = sentence(error)
-        return {"error": "Failed to stream response", "message": message, "code": error.code, "requestId": request_id}
-    code = InvalidRequest.code if error.status == InvalidRequest.status else error.code
-    body = {"error": sentence(error), "code": code, "requestId": request_id}
-    if error.retry_after is not None:
-        body["retryAfter"] = math.ceil(error.retry_after)
+    body = {**_explained(error), "requestId": request_id}
+    if error.retry_seconds is not None:
+        body["retryAfter"] = error.retry_seconds
     return body
 
 
+def _explained(error: GatewayError) -> dict[str, Any]:
+    if error.status == _TOO_MANY:
+        limit = error.limit if isinstance(error, RateLimited) else _LIMIT_OF_ORIGIN[error.origin]
+        told = {"retryAfter": _UNTOLD_WAIT, "code": RateLimited.code, "limit": limit}
+        return {"error": "Too many requests", **told, "message": sentence(error)}
+    if error.status >= _SERVER_ERROR:
+        return {"error": "Failed to stream response", "message": sentence(error), "code": error.code}
+    plain = error.status == InvalidRequest.status and not isinstance(error, MessageRequired)
+    return {"error": sentence(error), "code": InvalidRequest.code if plain else error.code}
+
+
 def answer_body(message: dict[str, Any], summary: Summary) -> dict[str, Any]:
-    """Return the JSON answer of ``stream: false``: all text of Claude's message, and what it took."""
+    """Return the JSON answer of ``stream: false``: all text of Claude's message, and what it took.
+
+    Raises:
+        UpstreamMalformed: The message has no content, so that an empty answer would be a guess.
+    """
     blocks = message.get("content")
-    texts = [b.get("text") for b in blocks if isinstance(b, dict)] if isinstance(blocks, list) else []
-    return {"text": "".join(t for t in texts if isinstance(t, str)), "metadata": metadata_of(summary)}
+    if not isinstance(blocks, list):
+        raise UpstreamMalformed("Claude's answer holds no content.")
+    texts = [block.get("text") for block in blocks if isinstance(block, dict) and block.get("type") == "text"]
+    text = well_formed("".join(text for text in texts if isinstance(text, str)))
+    return {"text": text, "metadata": metadata_of(summary)}

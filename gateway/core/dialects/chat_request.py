@@ -15,15 +15,26 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from gateway.core.call import Call, Restrictions
+from gateway.core.call import DEFAULT_VERSION, Call, Restrictions
 from gateway.core.dialects.settings import ChatSettings
 from gateway.core.errors import InvalidRequest, MessageRequired
-from gateway.core.restrictions import check_model
+from gateway.core.restrictions import check_account_resources, check_model
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 # Far past any conversation; the body's size is the real bound.
 _MAX_TURNS = 10_000
+_MAX_TOKENS = (1 << 31) - 1
 _PLACEHOLDER = re.compile(r"\{(context|language|system)\}")
+# Claude refuses what is nothing but white space.
+_NotBlank = Annotated[str, StringConstraints(pattern=r"\S")]
+
+
+class ContentBlock(BaseModel):
+    """One of Claude's content blocks, of any type: text, an image, a document, ... Its fields pass unchanged."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    type: str
 
 
 class Turn(BaseModel):
@@ -32,10 +43,12 @@ class Turn(BaseModel):
     model_config = _STRICT
 
     role: Literal["user", "assistant"]
-    content: str | list[dict[str, Any]] = Field(description="Text, or Claude's content blocks.")
+    content: Annotated[str, Field(min_length=1)] | Annotated[list[ContentBlock], Field(min_length=1)] = Field(
+        description="Text, or Claude's content blocks."
+    )
 
 
-class ChatMetadata(BaseModel):
+class RequestMetadata(BaseModel):
     """Who asks."""
 
     model_config = _STRICT
@@ -46,41 +59,63 @@ class ChatMetadata(BaseModel):
 
 
 class Thinking(BaseModel):
-    """Claude's thinking parameter."""
+    """Claude's thinking parameter where it takes no budget."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    type: Literal["enabled", "adaptive", "disabled"]
+    type: Literal["adaptive", "disabled"]
+
+
+class ThinkingBudget(BaseModel):
+    """Claude's thinking parameter with a budget."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    type: Literal["enabled"]
+    budget_tokens: Annotated[int, Field(ge=1024, le=_MAX_TOKENS, strict=True, description="Less than maxTokens.")]
+
+
+_Thinking = Annotated[Thinking | ThinkingBudget, Field(discriminator="type")]
+# What no single field says, for the document of the API.
+_EITHER: dict[str, Any] = {
+    "anyOf": [
+        {"required": ["message"], "properties": {"message": {"type": "string", "pattern": r"\S"}}},
+        {"required": ["messages"], "properties": {"messages": {"type": "array", "minItems": 1}}},
+    ]
+}
 
 
 class ChatRequest(BaseModel):
     """Body of ``POST /api/chat/stream``."""
 
-    model_config = _STRICT
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_EITHER)
 
     message: str | None = Field(None, description="What the user says now. Required unless messages holds it.")
     messages: list[Turn] = Field(default=[], max_length=_MAX_TURNS, description="The conversation so far.")
     systemPrompt: str | None = Field(None, description="System prompt, if the gateway allows callers to bring one.")  # noqa: N815
     system: str | None = Field(None, description="The same as systemPrompt.")
     model: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
-    maxTokens: Annotated[int, Field(ge=1, strict=True)] | None = None  # noqa: N815
-    temperature: Annotated[float, Field(ge=0, le=1)] | None = None
-    stopSequences: Annotated[list[str], Field(max_length=100)] | None = None  # noqa: N815
+    maxTokens: Annotated[int, Field(ge=1, le=_MAX_TOKENS, strict=True)] | None = None  # noqa: N815
+    temperature: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
+    stopSequences: Annotated[list[_NotBlank], Field(max_length=100)] | None = None  # noqa: N815
     context: str | list[str] | None = Field(None, description="Passages to answer from (retrieval-augmented answers).")
     language: Annotated[str, StringConstraints(max_length=100)] | None = Field(
         None, description="Language of the answer, for the template of answers from a context."
     )
-    metadata: ChatMetadata | None = None
-    thinking: Thinking | Annotated[bool, Field(strict=True)] | None = Field(
+    metadata: RequestMetadata | None = None
+    thinking: _Thinking | Annotated[bool, Field(strict=True)] | None = Field(
         None, description="Claude's thinking parameter, or true for adaptive thinking."
     )
     stream: Annotated[bool, Field(strict=True)] = Field(True, description="false gives one JSON answer.")
 
 
+_MODELS: tuple[type[BaseModel], ...] = (ChatRequest, Turn, ContentBlock, RequestMetadata, Thinking, ThinkingBudget)
+_NAMES = frozenset(name for model in _MODELS for name in model.model_fields)
+
+
 def parse_query(query: Mapping[str, str], settings: ChatSettings, allowed: Restrictions) -> Call:
     """Read the existing frontends' GET; other parameters than theirs are ignored, as they always were."""
-    fields = {name: query[name] for name in ("message", "system") if name in query}
-    return _call(ChatRequest(**fields), settings, allowed)
+    return _call({name: query[name] for name in ("message", "system") if name in query}, settings, allowed)
 
 
 def parse_body(body: bytes, settings: ChatSettings, allowed: Restrictions) -> Call:
@@ -90,10 +125,7 @@ def parse_body(body: bytes, settings: ChatSettings, allowed: Restrictions) -> Ca
         InvalidRequest: Names the field and what is allowed.
         MessageRequired: There is nothing to answer.
     """
-    try:
-        return _call(ChatRequest.model_validate(_object(body)), settings, allowed)
-    except ValidationError as error:
-        raise _explain(error) from None
+    return _call(_object(body), settings, allowed)
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -110,16 +142,33 @@ def _object(body: bytes) -> dict[str, Any]:
 
 def _explain(error: ValidationError) -> InvalidRequest:
     problems = error.errors(include_url=False, include_input=False)
-    unknown = sorted({".".join(map(str, p["loc"])) for p in problems if p["type"] == "extra_forbidden"})
+    unknown = sorted(".".join(map(str, problem["loc"])) for problem in problems if problem["type"] == "extra_forbidden")
     if unknown:
-        allowed = ", ".join(ChatRequest.model_fields)
-        return InvalidRequest(f"Unknown field: {', '.join(unknown)}. Allowed: {allowed}.")
-    first = problems[0]
-    return InvalidRequest(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.")
+        ours = not all("." in name for name in unknown)
+        allowed = f" Allowed: {', '.join(ChatRequest.model_fields)}." if ours else ""
+        return InvalidRequest(f"Unknown field: {', '.join(unknown)}.{allowed}")
+    # Of a value that may be one thing or another, the complaint that goes deepest is about what was meant.
+    deepest = max(problems, key=lambda problem: len(problem["loc"]))
+    return InvalidRequest(f"{_place(deepest['loc'])}: {deepest['msg']}.")
 
 
-def _call(request: ChatRequest, settings: ChatSettings, allowed: Restrictions) -> Call:
-    turns = [turn.model_dump() for turn in request.messages]
+def _place(location: tuple[int | str, ...]) -> str:
+    """Return the path as the caller wrote it, without the names of our types."""
+    return ".".join(str(step) for step in location if isinstance(step, int) or step in _NAMES)
+
+
+def _validated(fields: dict[str, Any]) -> ChatRequest:
+    try:
+        return ChatRequest.model_validate(fields)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def _call(fields: dict[str, Any], settings: ChatSettings, allowed: Restrictions) -> Call:
+    request = _validated(fields)
+    # What passes unchanged is taken as it came: it may be nested deeper than a model could be written out again.
+    turns = list(fields.get("messages", ()))
+    check_account_resources({"messages": turns}, allowed)
     if request.message is not None and request.message.strip():
         turns.append({"role": "user", "content": request.message})
     if not turns:
@@ -127,7 +176,7 @@ def _call(request: ChatRequest, settings: ChatSettings, allowed: Restrictions) -
     model = request.model or settings.model
     model = settings.aliases.get(model, model)
     check_model(model, allowed)
-    max_tokens = min(request.maxTokens or settings.max_tokens, allowed.max_output_tokens or 1 << 31)
+    max_tokens = min(request.maxTokens or settings.max_tokens, allowed.max_output_tokens or _MAX_TOKENS)
     body: dict[str, Any] = {"model": model, "max_tokens": max_tokens, "messages": turns, "stream": request.stream}
     if (system := _system(request, settings)) is not None:
         body["system"] = system
@@ -135,14 +184,14 @@ def _call(request: ChatRequest, settings: ChatSettings, allowed: Restrictions) -
         body["temperature"] = request.temperature
     if request.stopSequences:
         body["stop_sequences"] = request.stopSequences
-    thinking = _thinking(request)
+    thinking = _thinking(fields)
     if thinking is not None:
         body["thinking"] = thinking
     return Call(
         method="POST",
         target="/v1/messages",
         body=_dump(body),
-        headers={"anthropic-version": "2023-06-01"},
+        headers={"anthropic-version": DEFAULT_VERSION},
         model=model,
         stream=request.stream,
         max_tokens=max_tokens,
@@ -154,14 +203,15 @@ def _call(request: ChatRequest, settings: ChatSettings, allowed: Restrictions) -
 def _dump(body: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(body)
-    except TypeError:
-        raise InvalidRequest("The request holds text that is not valid Unicode.") from None
+    except TypeError as error:
+        raise InvalidRequest(f"The request cannot be passed on to Claude: {error}.") from None
 
 
-def _thinking(request: ChatRequest) -> dict[str, Any] | None:
-    if isinstance(request.thinking, Thinking):
-        return request.thinking.model_dump()
-    return {"type": "adaptive"} if request.thinking else None
+def _thinking(fields: dict[str, Any]) -> dict[str, Any] | None:
+    brought = fields.get("thinking")
+    if isinstance(brought, dict):
+        return brought
+    return {"type": "adaptive"} if brought else None
 
 
 def _system(request: ChatRequest, settings: ChatSettings) -> str | None:

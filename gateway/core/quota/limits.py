@@ -15,9 +15,7 @@ What does not depend on the user and the address is computed once, in :class:`Li
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Literal
 
 from gateway.core.plans import AnonymousDefault, Limits, Plan
@@ -157,13 +155,3 @@ def applied_limits(
     """Return all limits of a request of ``principal``; address and end user are taken as they are."""
     kept = limit_set(principal, tenant_plan, key_plan, anonymous_default)
     return kept.of_caller(principal.address, principal.end_user)
-
-
-def allowed_model(plans: Iterable[Plan], model: str) -> bool:
-    """Whether every plan that lists models has a pattern (``claude-haiku-*``) that ``model`` matches."""
-    return all(plan.models is None or any(fnmatchcase(model, pattern) for pattern in plan.models) for plan in plans)
-
-
-def max_output_tokens(plans: Iterable[Plan]) -> int | None:
-    """Return the tightest ``max_output_tokens`` of the plans, None without one."""
-    return min((plan.max_output_tokens for plan in plans if plan.max_output_tokens is not None), default=None)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.core.plans import AnonymousDefault, Limits, Plan
 from gateway.core.principal import Principal
-from gateway.core.quota.limits import AppliedLimit, allowed_model, applied_limits, limit_set, max_output_tokens
+from gateway.core.quota.limits import AppliedLimit, applied_limits, limit_set
 
 DEFAULT = AnonymousDefault()
 FULL = Plan(
@@ -138,33 +136,3 @@ def test_what_does_not_depend_on_the_request_is_computed_once():
         "tenant:acme:requests:60",
         "user:acme:u9:requests:60",
     ]
-
-
-@pytest.mark.parametrize(
-    ("plans", "model", "allowed"),
-    [
-        ([], "claude-x", True),
-        ([Plan()], "claude-x", True),
-        ([Plan(models=("claude-haiku-*", "claude-opus-4-5"))], "claude-haiku-4-5", True),
-        ([Plan(models=("claude-haiku-*", "claude-opus-4-5"))], "claude-opus-4-5-20251101", False),
-        ([Plan(models=("claude-*",)), Plan(models=("claude-haiku-*",))], "claude-haiku-4-5", True),
-        ([Plan(models=("claude-*",)), Plan(models=("claude-haiku-*",))], "claude-opus-4-5", False),
-        ([Plan(models=("claude-haiku-*",)), Plan()], "claude-opus-4-5", False),
-        ([Plan(models=("Claude-*",))], "claude-opus-4-5", False),
-        ([Plan(models=())], "claude-opus-4-5", False),
-    ],
-)
-def test_a_model_is_allowed_if_every_plan_that_lists_models_allows_it(plans, model, allowed):
-    assert allowed_model(plans, model) is allowed
-
-
-@pytest.mark.parametrize(
-    ("plans", "tightest"),
-    [
-        ([Plan()], None),
-        ([Plan(max_output_tokens=9), Plan()], 9),
-        ([Plan(max_output_tokens=9), Plan(max_output_tokens=4)], 4),
-    ],
-)
-def test_the_tightest_output_limit_wins(plans, tightest):
-    assert max_output_tokens(plans) == tightest
