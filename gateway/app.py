@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -22,7 +22,7 @@ from gateway.core.keys import Peppers
 from gateway.core.origins import Origins
 from gateway.core.pricing import PriceBook
 from gateway.core.principal import Principal
-from gateway.core.quota.holds import FIRST_LEASE
+from gateway.core.quota.holds import FIRST_LEASE, HoldStore
 from gateway.identity.database import open_database
 from gateway.identity.directory import Directory
 from gateway.identity.pepper import load_peppers
@@ -39,13 +39,13 @@ from gateway.web.edge import decorate, edge
 from gateway.web.entitlements import Entitlements
 from gateway.web.ops import create_ops
 from gateway.web.routes import add_routes
-from gateway.web.server import Runner, listening_socket
+from gateway.web.server import BoundSocket, Runner
 from gateway.web.services import SERVICES, Services
+from gateway.web.settings import ServerSettings
 from gateway.web.streams import Streams
 
 # What is cut at the end of the grace period has this long to tell its client.
 _LAST_WORDS = 2.0
-_RENEW_EVERY = FIRST_LEASE / 2
 
 log = structlog.get_logger()
 
@@ -75,13 +75,9 @@ class Gateway:
         streams.draining = True
         log.info("draining", in_flight=len(streams), delay=delay, grace=grace)
         await asyncio.sleep(delay)
-        for site in tuple(self._public.sites):
-            await site.stop()
-        if self._public.server is not None:
-            self._public.server.pre_shutdown()
+        await self._public.stop_listening()
         if not await streams.wait_empty(grace):
-            cut = streams.cut(Draining("The gateway is restarting. Please try again.", retry_after=1.0))
-            log.warning("cut at the end of the grace period", streams=cut)
+            log.warning("cut at the end of the grace period", streams=streams.cut(_restarting()))
             await streams.wait_empty(_LAST_WORDS)
 
 
@@ -93,33 +89,51 @@ async def running(config: Config, log_to: Log) -> AsyncIterator[Gateway]:
         ListenError: An address is taken.
         IdentityError: The database or the pepper cannot be used.
     """
-    server = config.server
-    public_socket = listening_socket(server.listen, "--listen", int(server.send_buffer))
-    ops_socket = listening_socket(server.ops_listen, "--ops-listen", int(server.send_buffer))
-    tasks = TaskOwner(lambda error: log.error("background task failed", exc_info=error))
+    async with AsyncExitStack() as stack:
+        # Bound first, because a taken port is the commonest mistake; connections are refused until the last step.
+        public_socket, ops_socket = _bound(config.server, stack)
+        store, peppers = _store(config, stack)
+        tasks = TaskOwner(lambda error: log.error("background task failed", exc_info=error))
+        stack.push_async_callback(tasks.close)
+        services = _services(config, log_to, store, peppers, tasks)
+        stack.callback(_close, services)
+        if not await services.directory.synchronise():
+            log.warning("keys and tenants cannot be read yet", reason=services.directory.ping())
+        public, ops = _runners(services)
+        for runner, sock in ((ops, ops_socket), (public, public_socket)):
+            stack.push_async_callback(runner.cleanup)
+            await runner.setup()
+            await sock.serve(runner)
+        stack.callback(lambda: services.streams.cut(_restarting()))
+        yield Gateway(_url(public), _url(ops), services, store, peppers, public)
+
+
+def _restarting() -> Draining:
+    return Draining("The gateway is restarting. Please try again.", retry_after=1.0)
+
+
+def _bound(server: ServerSettings, stack: AsyncExitStack) -> tuple[BoundSocket, BoundSocket]:
+    public = stack.enter_context(BoundSocket(server.listen, "--listen", int(server.send_buffer)))
+    return public, stack.enter_context(BoundSocket(server.ops_listen, "--ops-listen", int(server.send_buffer)))
+
+
+def _store(config: Config, stack: AsyncExitStack) -> tuple[Store, Peppers]:
     engine = open_database(config.database_url)
+    stack.callback(engine.dispose)
     store = Store(engine, actor="gateway")
     override = config.key_pepper
     peppers = load_peppers(config.data_dir, None if override is None else override.get_secret_value())
+    for problem in store.pepper_problems(peppers):
+        log.warning(problem)
     for mapping in config.anonymous:
         store.ensure_tenant(mapping.tenant, mapping.plan)
-    services = _services(config, log_to, store, peppers, tasks)
-    public, ops = _runners(services)
-    try:
-        await public.setup()
-        await ops.setup()
-        await web.SockSite(public, public_socket).start()
-        await web.SockSite(ops, ops_socket).start()
-        await services.directory.synchronise()
-        yield Gateway(_url(public), _url(ops), services, store, peppers, public)
-    finally:
-        await public.cleanup()
-        await ops.cleanup()
-        for upstream in services.upstreams:
-            upstream.pool.close()
-        await tasks.close()
-        services.metrics.close()
-        engine.dispose()
+    return store, peppers
+
+
+def _close(services: Services) -> None:
+    for upstream in services.upstreams:
+        upstream.pool.close()
+    services.metrics.close()
 
 
 def _services(config: Config, log_to: Log, store: Store, peppers: Peppers, tasks: TaskOwner) -> Services:
@@ -136,7 +150,7 @@ def _services(config: Config, log_to: Log, store: Store, peppers: Peppers, tasks
     holds = MemoryHoldStore()
     tasks.spawn(directory.run())
     tasks.spawn(sample_loop_lag(metrics.loop_lag, config.metrics.lag_interval))
-    tasks.spawn(_renew(holds, streams))
+    tasks.spawn(renew(holds, streams))
     return Services(
         server=config.server,
         chat=config.chat,
@@ -167,11 +181,18 @@ def _runners(services: Services) -> tuple[Runner, Runner]:
     return Runner(app, services.server), Runner(create_ops(app), services.server)
 
 
-async def _renew(holds: MemoryHoldStore, streams: Streams) -> None:
+async def renew(
+    holds: HoldStore,
+    streams: Streams,
+    *,
+    every: float = FIRST_LEASE / 2,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Prolong the holds of what is in flight until cancelled: the first lease is shorter than most streams."""
     while True:
-        await asyncio.sleep(_RENEW_EVERY)
+        await asyncio.sleep(every)
         if streams.holds:
-            await holds.renew(tuple(streams.holds), time.monotonic())
+            await holds.renew(tuple(streams.holds), clock())
 
 
 def _cut(streams: Streams, cut: Cut) -> None:
@@ -183,7 +204,8 @@ def _cut(streams: Streams, cut: Cut) -> None:
 
 
 def _pseudonym(peppers: Peppers) -> Callable[[str], str]:
-    key = peppers.secrets[peppers.current]
+    # The oldest, not the current one: a user stays the same user when a pepper is added.
+    key = peppers.secrets[min(peppers.secrets)]
 
     def pseudonym(user: str) -> str:
         return hmac.digest(key, b"end user:" + user.encode("utf-8", "replace"), "sha256").hex()[:32]

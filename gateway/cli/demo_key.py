@@ -15,7 +15,11 @@ _FILE = "demo-key"
 
 
 def ready_made_key(store: Store, peppers: Peppers, data_dir: Path) -> str:
-    """Return the demo's key, made if there is none that still works."""
+    """Return the demo's key, made if there is none that still works.
+
+    Raises:
+        IdentityError: The database or the key's file cannot be used.
+    """
     path = data_dir / _FILE
     store.ensure_tenant(TENANT)
     try:
@@ -25,9 +29,18 @@ def ready_made_key(store: Store, peppers: Peppers, data_dir: Path) -> str:
     if kept is not None and _works(store, peppers, kept.id, kept.text):
         return kept.text
     _, key = store.create_key(TENANT, peppers)
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
-        file.write(key.text + "\n")
+    _keep(path, key.text)
     return key.text
+
+
+def _keep(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+            os.fchmod(file.fileno(), 0o600)  # one that somebody made with other rights keeps them otherwise
+            file.write(text + "\n")
+    except OSError as error:
+        raise Refused(f"the demo's key cannot be kept in {path}: {error.strerror}") from error
 
 
 def has_live_key(store: Store) -> bool:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import socket
 from http import HTTPStatus
+from typing import Self
 
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from gateway.core.errors import InvalidRequest, QueryTooLong
+from gateway.core.errors import GatewayError, GatewayFault, InvalidRequest, QueryTooLong
+from gateway.core.trace import new_request_id
 from gateway.web.dialects import CHAT
 from gateway.web.settings import ServerSettings
 
@@ -24,6 +26,8 @@ _MAX_LINE = 256 * 1024
 # A header line: the longest that SDKs and browsers send are betas and cookies.
 _MAX_HEADER = 32 * 1024
 _BACKLOG = 4096
+# At the very end a handler has this long to finish, and once more to take notice that it was cancelled.
+_SHUTDOWN = 1.0
 
 
 class ListenError(Exception):
@@ -38,22 +42,44 @@ class _Protocol(RequestHandler):
     def handle_error(
         self,
         request: web.BaseRequest,
-        status: int = 500,
+        status: int = HTTPStatus.INTERNAL_SERVER_ERROR,
         exc: BaseException | None = None,
-        message: str | None = None,
+        message: str | None = None,  # noqa: ARG002 - it quotes the request
     ) -> web.StreamResponse:
         """Return the answer to a request that could not be parsed, or whose handling broke."""
-        if status != HTTPStatus.BAD_REQUEST:
-            return super().handle_error(request, status, exc, message)
-        error = (
-            QueryTooLong("The request line, or a header, is too long.")
-            if isinstance(exc, LineTooLong)
-            else InvalidRequest("The request is not valid HTTP.")
+        self.log_exception("Error handling request", exc_info=exc)
+        if request.writer.output_size:
+            # Not closed in order: without framing that would look like the answer's end.
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError
+        error = _error(status, exc)
+        request_id = new_request_id()
+        response = web.Response(
+            status=error.status,
+            body=orjson.dumps(CHAT.error_body(error, request_id)),
+            content_type="application/json",
+            headers={"X-Request-Id": request_id, "Vary": "Origin", "Cache-Control": "no-store"},
         )
-        body = orjson.dumps(CHAT.error_body(error, ""))
-        response = web.Response(status=error.status, body=body, content_type="application/json")
         response.force_close()
         return response
+
+    def close_idle(self) -> None:
+        """Close the connection unless a request is on its way.
+
+        aiohttp's own ``close`` would stop reading, so that a body on its way never ends, and an idle connection would
+        stay open and deaf.
+        """
+        if self._current_request is None and not self._messages:
+            self.force_close()
+
+
+def _error(status: int, exc: BaseException | None) -> GatewayError:
+    if status != HTTPStatus.BAD_REQUEST:
+        return GatewayFault("Something went wrong inside the gateway.")
+    if isinstance(exc, LineTooLong):
+        return QueryTooLong("The request line, or a header, is too long.")
+    return InvalidRequest("The request is not valid HTTP.")
 
 
 class _Server(web.Server):
@@ -62,6 +88,12 @@ class _Server(web.Server):
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""
         return _Protocol(self, loop=self._loop, **self._kwargs)
+
+    def pre_shutdown(self) -> None:
+        """Close the connections on which nothing is under way."""
+        for connection in self.connections:
+            if isinstance(connection, _Protocol):
+                connection.close_idle()
 
 
 class Runner(web.AppRunner):
@@ -80,8 +112,15 @@ class Runner(web.AppRunner):
             keepalive_timeout=settings.keepalive_timeout,
             max_line_size=_MAX_LINE,
             max_field_size=_MAX_HEADER,
-            shutdown_timeout=1.0,
+            shutdown_timeout=_SHUTDOWN,
         )
+
+    async def stop_listening(self) -> None:
+        """Refuse new connections and close the idle ones; what is under way goes on."""
+        for site in self.sites:
+            await site.stop()
+        if self.server is not None:
+            self.server.pre_shutdown()
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
@@ -96,28 +135,54 @@ class Runner(web.AppRunner):
         return server
 
 
-def listening_socket(address: str, option: str, send_buffer: int) -> socket.socket:
-    """Return a socket that listens on HOST:PORT; connections inherit the cap of its send buffer.
+class BoundSocket:
+    """A socket that is bound to HOST:PORT and refuses connections until it serves; close it at the end.
+
+    Args:
+        address: HOST:PORT.
+        option: The option that chooses another, for the error.
+        send_buffer: Cap of the kernel's send buffer, which connections inherit.
 
     Raises:
-        ListenError: It cannot be had; names the option that chooses another.
+        ListenError: The address cannot be had.
     """
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    try:
-        family, kind, proto, _, target = socket.getaddrinfo(
-            host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        sock = socket.socket(family, kind, proto)
-    except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {error.strerror}; choose another with {option}") from None
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-        sock.bind(target)
-        sock.listen(_BACKLOG)
-    except OSError as error:
-        sock.close()
-        raise ListenError(f"cannot listen on {address}: {error.strerror}; choose another with {option}") from None
-    sock.setblocking(False)
-    return sock
+
+    def __init__(self, address: str, option: str, send_buffer: int) -> None:
+        self._address = address
+        self._option = option
+        host, _, port = address.rpartition(":")
+        try:
+            family, kind, proto, _, target = socket.getaddrinfo(
+                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            self._socket = socket.socket(family, kind, proto)
+        except OSError as error:
+            raise self._refusal(error) from None
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+            self._socket.bind(target)
+        except OSError as error:
+            self._socket.close()
+            raise self._refusal(error) from None
+        self._socket.setblocking(False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    async def serve(self, runner: Runner) -> None:
+        """Accept connections for a runner that was set up.
+
+        Raises:
+            ListenError: Another process was quicker.
+        """
+        try:
+            await web.SockSite(runner, self._socket, backlog=_BACKLOG).start()
+        except OSError as error:
+            raise self._refusal(error) from None
+
+    def _refusal(self, error: OSError) -> ListenError:
+        return ListenError(f"cannot listen on {self._address}: {error.strerror}; choose another with {self._option}")
