@@ -43,8 +43,14 @@ _LONGEST = 200  # a model's name is the caller's to choose, and the method too
 _DUTIES = frozenset(kind.code for kind in (Draining, Overloaded, SlowClient, StreamTooLong, AccessCut))
 
 
+# What load balancers and clients ask every few seconds to see whether anybody is there.
+_PROBES = frozenset(("/health", "/"))
+
+
 def level_of(outcome: Outcome) -> str:
-    """Return how loud the line is: ``error`` is what an operator must act on."""
+    """Return how loud the line is: ``error`` is what an operator must act on, ``debug`` what would flood the log."""
+    if outcome.kind == "done" and outcome.route in _PROBES:
+        return "debug"
     if outcome.kind in ("done", "disconnected") or outcome.error_origin == "client":
         return "info"
     if outcome.error_code == UpstreamCredential.code:

@@ -55,3 +55,10 @@ def test_a_name_that_the_caller_chose_is_clipped(outcome):
 )
 def test_the_level_says_who_has_to_act(outcome, kind, origin, code, level):
     assert level_of(replace(outcome, kind=kind, error_origin=origin, error_code=code)) == level
+
+
+@pytest.mark.parametrize("route", ["/health", "/"])
+def test_probes_that_went_well_are_not_seen_unless_debug_is_asked_for(outcome, route):
+    probe = replace(outcome, route=route, kind="done", error_code=None, error_origin=None)
+    assert level_of(probe) == "debug"
+    assert level_of(replace(probe, kind="error", error_origin="gateway", error_code="internal_error")) == "error"
