@@ -3,10 +3,10 @@
 - No task switch and no queue per token: the upstream's socket callback splits, encodes and writes. Everything that one
   read brought leaves in one write; tokens that arrive alone leave alone.
 - Above the client's high-water mark the upstream is paused; below the low one it goes on. A client that takes nothing
-  for ``slow_client_timeout`` while bytes wait for it is dropped.
+  for ``slow_client_timeout`` while bytes wait for it is dropped, also when the answer itself is complete.
 - One timer per stream looks after heartbeats, silences and the deadline; it is set anew when it fires, not per token.
 - A stream is over when Claude's body is, or a moment after ``message_stop`` if the body lingers. An end without
-  ``message_stop`` is a failure, and so is an ``error`` event.
+  ``message_stop`` is a failure, and so is an ``error`` event. What follows either of them changes nothing.
 - Until the first event of an attempt was taken nothing of it has reached the client, and another may follow.
 """
 
@@ -22,6 +22,7 @@ from gateway.core.call import Encoder
 from gateway.core.claude import Fold, load_json
 from gateway.core.errors import (
     GatewayError,
+    GatewayFault,
     SlowClient,
     StreamTooLong,
     UpstreamMalformed,
@@ -31,6 +32,8 @@ from gateway.core.errors import (
 from gateway.core.sse import EventSplitter, EventTooLarge, parse_event
 
 HEARTBEAT = b":\n\n"
+# How often in slow_client_timeout the client's progress is looked at.
+_LOOKS = 4
 # Claude ends the body with message_stop; a body that lingers keeps nobody waiting for longer than this.
 _STOP_GRACE = 1.0
 
@@ -88,6 +91,16 @@ class Timing:
     last_token: float | None = None
     longest_gap: float | None = None
 
+    def token(self, now: float, *, text_seen: bool) -> None:
+        """Note that one read brought tokens."""
+        if self.last_token is None:
+            self.first_token = now
+        elif self.longest_gap is None or now - self.last_token > self.longest_gap:
+            self.longest_gap = now - self.last_token
+        self.last_token = now
+        if self.first_text is None and text_seen:
+            self.first_text = now
+
 
 class Relay:
     """One client's stream, over as many attempts as it takes.
@@ -128,8 +141,9 @@ class Relay:
         self._splitter = EventSplitter(limits.max_event)
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._over = False
+        self._over = self._closed = False
         self._blocked = False
+        self._cut: GatewayError | None = None
         self._last_read = self._last_write = monotonic()
         self._stopped_at: float | None = None
         self._waiting_bytes = 0
@@ -162,15 +176,21 @@ class Relay:
             self._write(HEARTBEAT, self._monotonic())
 
     def begin(self, source: Source, fold: Fold, encoder: Encoder) -> None:
-        """Start an attempt; the source is given ``data``, ``end`` and ``fail`` of this relay next."""
+        """Start an attempt; the source calls ``data``, ``end`` and ``fail`` from now on. The client must be there."""
         self._source, self.fold, self.encoder = source, fold, encoder
         self._splitter = EventSplitter(self._limits.max_event)
         self._over, self.failure, self.taken, self.held, self._stopped_at = False, None, False, b"", None
         self._last_read = self._monotonic()
+        if self._cut is not None:
+            self._end(self._cut)
+            return
+        if self._blocked:  # by heartbeats, but still
+            source.pause()
+        self._arm()
 
     async def run(self) -> None:
-        """Return when the attempt is over; ``failure`` says how."""
-        while not self._over:
+        """Return when the attempt is over and the client has taken what it brought; ``failure`` says how."""
+        while self._blocked or not self._over:
             if self._blocked:
                 await self._drain()
                 continue
@@ -179,6 +199,7 @@ class Relay:
 
     def close(self) -> None:
         """Stop the timer and, unless it is over in order, the upstream."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -187,7 +208,8 @@ class Relay:
             self._source = None
 
     def cut(self, error: GatewayError) -> None:
-        """End the stream from outside, with an error for the client."""
+        """End the stream from outside, with an error for the client; also one that has not begun."""
+        self._cut = error
         self._expire(error)
 
     # What the upstream's side calls.
@@ -199,11 +221,15 @@ class Relay:
         now = self._last_read = self._monotonic()
         try:
             raw, events = self._splitter.feed(chunk)
-        except EventTooLarge:
+            if events:
+                self._take(raw, events, now)
+        except EventTooLarge as error:
+            self._take(error.raw, error.events, now)
             self._end(UpstreamMalformed("Claude sent an event that is larger than this gateway takes."))
-            return
-        if events:
-            self._take(raw, events, now)
+        except BaseException:
+            # A fault of ours: the client is told now, and the event loop's handler tells the operator.
+            self._end(GatewayFault("Something went wrong inside the gateway."))
+            raise
 
     def end(self) -> None:
         """The body is complete; is the answer?"""
@@ -211,8 +237,10 @@ class Relay:
         if self._over:
             return
         rest = self._splitter.flush()
-        if rest.strip() and _is_whole(rest):
-            self._take(rest, [rest], self._monotonic())
+        if rest.strip() and (name := _name_of_whole(rest)) is not None:
+            # Whatever is not the last event is given its blank line, or the error frame would become part of it.
+            raw = rest if name == b"message_stop" else rest + b"\n\n"
+            self._take(raw, [rest], self._monotonic())
         if not self._over:
             stopped = self.fold.stopped
             self._end(None if stopped else UpstreamTruncated("The answer from Claude ended before its end."))
@@ -236,22 +264,12 @@ class Relay:
         if frames:
             self._write(frames, now)
         if fold.deltas != deltas:
-            self._time(now)
+            self.timing.token(now, text_seen=fold.text_seen)
         if fold.error is not None:
             self._end(fold.error)
         elif fold.stopped and self._stopped_at is None:
             self._stopped_at = now
             self._arm()
-
-    def _time(self, now: float) -> None:
-        timing = self.timing
-        if timing.last_token is None:
-            timing.first_token = now
-        elif timing.longest_gap is None or now - timing.last_token > timing.longest_gap:
-            timing.longest_gap = now - timing.last_token
-        timing.last_token = now
-        if timing.first_text is None and self.fold.text_seen:
-            timing.first_text = now
 
     def _write(self, data: bytes, now: float) -> None:
         client = self._client
@@ -260,8 +278,11 @@ class Relay:
         client.write(data)
         self.sent += len(data)
         self._last_write = now
-        if client.writing_paused and not self._blocked:
-            self._block(client, now)
+        if client.writing_paused:
+            if self._blocked:  # the last bytes of a body can come after the pause
+                self._waiting_bytes += len(data)
+            else:
+                self._block(client, now)
 
     def _block(self, client: Client, now: float) -> None:
         self._blocked = True
@@ -279,6 +300,7 @@ class Relay:
         self._last_read = self._monotonic()
         if self._source is not None:
             self._source.resume()
+        self._arm()
 
     def _end(self, failure: GatewayError | None) -> None:
         if self._over:
@@ -298,17 +320,19 @@ class Relay:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        due = self._due() - self._monotonic()
-        self._timer = self._loop.call_later(max(0.001, due), self._tick)
+            self._timer = None
+        if not self._closed:
+            now = self._monotonic()
+            self._timer = self._loop.call_later(max(0.001, self._due(now) - now), self._tick)
 
-    def _due(self) -> float:
+    def _due(self, now: float) -> float:
         limits = self._limits
+        if self._blocked:
+            return min(self._deadline, now + limits.slow_client_timeout / _LOOKS)
         due = self._last_write + limits.heartbeat
         if self._over:  # between two attempts: the client is kept awake
             return due
         due = min(due, self._deadline)
-        if self._blocked:
-            return min(self._deadline, self._progress_at + limits.slow_client_timeout)
         if self._stopped_at is not None:
             return min(due, self._stopped_at + _STOP_GRACE)
         if self._source is not None:
@@ -318,7 +342,7 @@ class Relay:
     def _tick(self) -> None:
         self._timer = None
         now = self._monotonic()
-        if self._over:
+        if self._over and not self._blocked:
             self._beat(now)
         elif now >= self._deadline:
             self._expire(StreamTooLong("The answer took longer than this gateway allows."))
@@ -333,7 +357,7 @@ class Relay:
         self._arm()
 
     def _beat(self, now: float) -> None:
-        if not self._blocked and now >= self._last_write + self._limits.heartbeat:
+        if now >= self._last_write + self._limits.heartbeat:
             self.heartbeat()
 
     def _finish_lingering(self) -> None:
@@ -355,16 +379,16 @@ class Relay:
         """End the stream; a client that does not read cannot be told why."""
         self._end(error)
         if self._blocked and self._client is not None:
+            self.failure = self.failure or error  # a complete answer has not reached it either
+            self._closed = True
             self._client.abort()
 
 
-def _is_whole(event: bytes) -> bool:
-    """Whether an event that lacks its blank line lacks nothing else."""
-    _, data = parse_event(event)
-    if data is None:
-        return False
+def _name_of_whole(event: bytes) -> bytes | None:
+    """Return the name of an event that lacks its blank line and nothing else, None when it lacks more."""
+    name, data = parse_event(event)
     try:
-        load_json(data)
+        load_json(data or b"")
     except ValueError:
-        return data == b"[DONE]"
-    return True
+        return name if data == b"[DONE]" else None
+    return name

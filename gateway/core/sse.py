@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # Two line ends in a row. A CR is not one before the byte after it is known, so that a CRLF is never cut in two.
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))")
@@ -21,7 +22,17 @@ _SEAM = 3
 
 
 class EventTooLarge(Exception):
-    """One event is over the splitter's limit; the stream cannot be followed any further."""
+    """One event is over the splitter's limit; the stream cannot be followed any further.
+
+    Args:
+        raw: What came before it in the same chunk, up to the last whole event.
+        events: These events.
+    """
+
+    def __init__(self, raw: bytes = b"", events: Sequence[bytes] = ()) -> None:
+        super().__init__()
+        self.raw = raw
+        self.events = list(events)
 
 
 class EventSplitter:
@@ -43,7 +54,7 @@ class EventSplitter:
         """Take a chunk; return the bytes up to the last whole event, and these events without their blank lines.
 
         Raises:
-            EventTooLarge: The unfinished event has grown over the limit.
+            EventTooLarge: The unfinished event has grown over the limit; holds what came before it.
         """
         if self._parts:
             if not self._completes(data):
@@ -69,8 +80,7 @@ class EventSplitter:
         *events, rest = data.split(b"\n\n")
         if not rest:
             return data, events
-        self._hold(rest)
-        return data[: len(data) - len(rest)], events
+        return self._hold_rest(rest, data[: len(data) - len(rest)], events)
 
     def _split_any(self, data: bytes) -> tuple[bytes, list[bytes]]:
         events: list[bytes] = []
@@ -78,9 +88,13 @@ class EventSplitter:
         for match in _BLANK_LINE.finditer(data):
             events.append(data[start : match.start()])
             start = match.end()
-        if start < len(data):
-            self._hold(data[start:])
-        return data[:start], events
+        return self._hold_rest(data[start:], data[:start], events) if start < len(data) else (data, events)
+
+    def _hold_rest(self, rest: bytes, raw: bytes, events: list[bytes]) -> tuple[bytes, list[bytes]]:
+        if len(rest) > self._max_event:
+            raise EventTooLarge(raw, events)
+        self._hold(rest)
+        return raw, events
 
     def _hold(self, data: bytes) -> None:
         self._held += len(data)

@@ -3,6 +3,7 @@
 - Only before the first event: whoever has seen one asks for no other attempt.
 - A connection that was kept alive and turns out closed is replaced silently: that is no attempt.
 - Every wait is a wait for a future that the caller may bound, so that it can tell its own client something meanwhile.
+- Whoever is cancelled, or fails for good, leaves no connection behind.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.core.call import Call
 from gateway.core.claude import retryable_status
-from gateway.core.errors import GatewayError, UpstreamError, UpstreamTimeout
+from gateway.core.errors import GatewayError, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.core.retry import next_wait, retry_after, should_retry
 from gateway.upstream.client import Upstream
 from gateway.upstream.connection import Connection, Exchange
@@ -66,6 +67,13 @@ class Attempts:
         Raises:
             GatewayError: No upstream could be asked.
         """
+        try:
+            return await self._answer()
+        except BaseException:
+            self.abort()
+            raise
+
+    async def _answer(self) -> Exchange:
         while True:
             try:
                 exchange = await self._try()
@@ -81,7 +89,7 @@ class Attempts:
 
     async def again(self, error: GatewayError) -> bool:
         """Wait for the next attempt's time after a failure; False when there is to be none."""
-        return error.retryable and await self._backoff(error.retry_after)
+        return isinstance(error, UpstreamError) and error.retryable and await self._backoff(error.retry_after)
 
     def abort(self) -> None:
         """End what is under way."""
@@ -110,9 +118,9 @@ class Attempts:
         exchange = await self._send(upstream, fresh=False)
         try:
             return await self._head(exchange)
-        except UpstreamError:
+        except UpstreamUnreachable:
             # Nothing of an answer came on a connection that had been idle: Claude had closed it already.
-            if exchange.answered or not exchange.reused:
+            if not exchange.reused:
                 raise
         return await self._head(await self._send(upstream, fresh=True))
 
@@ -128,11 +136,16 @@ class Attempts:
         return exchange
 
     async def _head(self, exchange: Exchange) -> Exchange:
-        if not exchange.head.done() and not await self._wait(exchange.head, self._settings.first_byte_timeout):
+        if not exchange.head.done() and not await self._wait(exchange.head, self._head_timeout()):
             exchange.abort()
             raise UpstreamTimeout("Claude did not begin an answer in time.")
         exchange.head.result()
         return exchange
+
+    def _head_timeout(self) -> float:
+        """Return the longest wait for a head: that of a whole message comes when all of it has been generated."""
+        whole = self._call.max_tokens is not None and not self._call.stream
+        return float("inf") if whole else self._settings.first_byte_timeout
 
 
 def _give_back(future: asyncio.Future[Connection]) -> None:

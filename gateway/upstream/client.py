@@ -13,7 +13,8 @@ from gateway.upstream.pool import Address, Pool, Spawn
 from gateway.upstream.settings import TransportSettings, UpstreamSettings
 
 _TLS_PORT = 443
-# Bytes of a header value that would end the header, and so could begin another.
+_DEFAULT_PORTS = {"http": 80, "https": _TLS_PORT}
+# Characters that would end a header, and so could begin another.
 _LINE_BREAKS = str.maketrans({"\r": None, "\n": None, "\0": None})
 
 
@@ -34,17 +35,18 @@ class Upstream:
         self.pool = Pool(Address(host, url.port or _TLS_PORT, tls), transport, spawn)
         self._max_headers = transport.max_headers
         self._prefix = (url.path or "").rstrip("/")
-        netloc = url.host if url.port in {80, 443} else f"{url.host}:{url.port}"
+        netloc = url.host if url.port == _DEFAULT_PORTS[url.scheme] else f"{url.host}:{url.port}"
+        key = settings.api_key.get_secret_value().strip().translate(_LINE_BREAKS)
         self._fixed = (
             f"host: {netloc}\r\nuser-agent: tokenweir/{__version__}\r\naccept-encoding: identity\r\n"
-            f"x-api-key: {settings.api_key.get_secret_value()}\r\n"
+            f"x-api-key: {key}\r\n"
         )
         self._loop = asyncio.get_running_loop()
 
     def send(self, connection: Connection, call: Call, headers: Mapping[str, str]) -> Exchange:
         """Send a call on a connection of this upstream's pool."""
-        lines = [f"{call.method} {self._prefix}{call.target} HTTP/1.1\r\n", self._fixed]
-        lines += [f"{name}: {value.translate(_LINE_BREAKS)}\r\n" for name, value in headers.items()]
+        lines = [f"{call.method} {self._prefix}{call.target.translate(_LINE_BREAKS)} HTTP/1.1\r\n", self._fixed]
+        lines += [f"{name}: {value}".translate(_LINE_BREAKS) + "\r\n" for name, value in headers.items()]
         if call.body:
             lines.append(f"content-type: application/json\r\ncontent-length: {len(call.body)}\r\n")
         lines.append("\r\n")

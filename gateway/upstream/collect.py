@@ -30,7 +30,7 @@ class Collector:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def data(self, chunk: bytes) -> None:
-        """Keep what one read brought."""
+        """Keep what one read brought, as long as all of it is below the limit."""
         self._size += len(chunk)
         if self._size > self._limit:
             self.fail(UpstreamMalformed("Claude's answer is larger than this gateway takes."))
@@ -46,7 +46,9 @@ class Collector:
     def fail(self, error: GatewayError) -> None:
         """The body will not be complete."""
         if not self.done.done():
+            self._parts.clear()
             self.done.set_exception(error)
+            self.done.exception()  # retrieved: whoever waits raises it, and nobody waits after an abort
 
     def body(self) -> bytes:
         """Return the body, decompressed if a proxy on the way compressed what we asked to have plain.
@@ -69,6 +71,8 @@ class Collector:
             plain = inflater.decompress(body, self._limit)
         except zlib.error as error:
             raise UpstreamMalformed("Claude's answer is compressed and damaged.", detail=str(error)) from error
-        if inflater.unconsumed_tail:
+        if len(plain) >= self._limit:
             raise UpstreamMalformed("Claude's answer is larger than this gateway takes.")
+        if not inflater.eof:
+            raise UpstreamMalformed("Claude's answer is compressed and damaged.", detail="it is cut off")
         return plain

@@ -2,16 +2,18 @@
 
 - A connection carries one exchange at a time. An exchange that is not ended in order closes its connection, because
   bytes that Claude still sends would otherwise belong to the next one, and because Claude bills what it generates.
-- The sink is called synchronously for everything one read brought; ``pause`` and ``resume`` are the flow control.
-- Until a sink is attached at most ``_PENDING_LIMIT`` bytes are read ahead.
+- The sink is called synchronously for everything one read brought; ``pause`` and ``resume`` are the flow control, and
+  reach the connection only while the exchange is its current one.
+- Until a sink is attached at most ``_PENDING_LIMIT`` bytes and one read are ahead; heads and trailers have a limit too.
 - A body whose end is told by the connection's end is accepted; one that its own framing says is unfinished is not.
+- Bytes after an answer's end are nobody's: the answer stands, its connection is not used again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import httptools
 
@@ -42,15 +44,18 @@ class Exchange:
         status: HTTP status.
         headers: Header names in lower case; of repeated ones the last.
         answered: Whether a byte of an answer has come.
-        reused: Whether the connection had carried another exchange before.
+        complete: Whether the answer has come to its end.
+        keeps_alive: Whether the connection can carry another exchange, once this one is complete.
+        reused: Whether the connection had been idle before: it may have been closed at the other side meanwhile.
     """
 
     __slots__ = (
+        "_barren",
         "_batch",
         "_connection",
         "_failure",
         "_head_size",
-        "_keep_alive",
+        "_held",
         "_max_headers",
         "_parser",
         "_sink",
@@ -59,6 +64,7 @@ class Exchange:
         "complete",
         "head",
         "headers",
+        "keeps_alive",
         "reused",
         "status",
     )
@@ -70,29 +76,33 @@ class Exchange:
         self._batch: list[bytes] = []
         self._failure: GatewayError | None = None
         self._max_headers = max_headers
-        self._head_size = 0
+        self._head_size = self._barren = 0
+        self._held = False
         self._until_close = False
-        self._keep_alive = False
         self.head: asyncio.Future[None] = loop.create_future()
         self.status = 0
         self.headers: dict[str, str] = {}
         self.answered = False
-        self.reused = connection.used
         self.complete = False
+        self.keeps_alive = False
+        self.reused = connection.reused
 
     def attach(self, sink: BodySink) -> None:
         """Give the body to the sink, beginning with what has come already."""
         self._sink = sink
-        self.resume()
         self._deliver()
+        if not self._held:  # neither now nor before by the sink
+            self._connection.resume(self)
 
     def pause(self) -> None:
         """Stop reading; the kernel's buffer, then Claude, holds what comes."""
-        self._connection.pause()
+        self._held = True
+        self._connection.pause(self)
 
     def resume(self) -> None:
         """Read on."""
-        self._connection.resume()
+        self._held = False
+        self._connection.resume(self)
 
     def abort(self) -> None:
         """End the exchange now, whatever its state; closes the connection unless the answer is complete."""
@@ -101,44 +111,70 @@ class Exchange:
         self._connection.abandon(self)
 
     def feed(self, data: bytes) -> None:
-        """Take what the socket brought."""
+        """Take what the socket brought.
+
+        Raises:
+            UpstreamMalformed: It is not HTTP, or its head is too large.
+        """
         self.answered = True
         try:
-            if not self.head.done():
-                self._measure_head(len(data))
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            raise UpstreamMalformed("Claude's answer is not valid HTTP.", detail=repr(error)) from error
+            self.keeps_alive = False
+            if not self.complete:
+                raise _malformed(error) from None
+        if not self._batch:
+            self._measure(len(data))
+        elif self._barren:
+            self._barren = 0
 
     def flush(self) -> None:
         """Hand on what one read brought."""
         if self._sink is not None:
             self._deliver()
         elif self._batch and sum(map(len, self._batch)) > _PENDING_LIMIT:
-            self.pause()
+            self._connection.pause(self)
 
-    def lose(self, error: GatewayError | None) -> None:
-        """The connection is gone; None when the other side closed it in order."""
+    def end(self) -> None:
+        """The other side has closed the connection in order, which is how some bodies end."""
+        if self._until_close and self._failure is None:
+            self.complete = True
+            self._deliver()
+        else:
+            self.lose(None)
+
+    def lose(self, cause: object) -> None:
+        """The connection is gone."""
+        detail = None if cause is None else repr(cause)
+        if self.answered:
+            self.fail(UpstreamTruncated("The connection to Claude ended in the middle of the answer.", detail=detail))
+        else:
+            self.fail(UpstreamUnreachable("The connection to Claude ended before an answer.", detail=detail))
+
+    def fail(self, error: GatewayError) -> None:
+        """The answer will not be complete."""
         if self.complete or self._failure is not None:
             return
-        if error is None and self._until_close and self.head.done():
-            self.complete = True
-        else:
-            self._failure = error or self._truncation()
-            if not self.head.done():
-                self.head.set_exception(self._failure)
-                self.head.exception()  # retrieved: whoever waits raises it, and nobody waits after an abort
+        self._failure = error
+        if not self.head.done():
+            self.head.set_exception(error)
+            self.head.exception()  # retrieved: whoever waits raises it, and nobody waits after an abort
         self._deliver()
-
-    def keeps_alive(self) -> bool:
-        """Whether the connection can carry another exchange."""
-        return self.complete and not self._until_close and self._keep_alive
 
     # What httptools calls.
 
+    def on_message_begin(self) -> None:
+        """Refuse a second answer to one request."""
+        if self.complete:
+            raise UpstreamMalformed("Claude answered twice.")
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header."""
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        """Keep a header; what comes after the body is passed over."""
+        self._head_size += len(name) + len(value)
+        if self._head_size > self._max_headers:
+            raise UpstreamMalformed("The head of Claude's answer is too large.")
+        if not self.head.done():
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """Tell who waits for the head; an interim answer (103) is passed over."""
@@ -146,7 +182,8 @@ class Exchange:
         if self.status < _INFORMATIONAL:
             self.headers.clear()
             return
-        self._until_close = "content-length" not in self.headers and "transfer-encoding" not in self.headers
+        chunked = self.headers.get("transfer-encoding", "").lower().endswith("chunked")
+        self._until_close = not chunked and "content-length" not in self.headers
         if not self.head.done():
             self.head.set_result(None)
 
@@ -158,17 +195,13 @@ class Exchange:
         """Note the end; ``flush`` tells the sink after the last bytes."""
         if self.status >= _INFORMATIONAL:
             self.complete = True
-            self._keep_alive = bool(self._parser.should_keep_alive())  # the parser says so only now
+            self.keeps_alive = bool(self._parser.should_keep_alive())
 
-    def _measure_head(self, size: int) -> None:
-        self._head_size += size
-        if self._head_size > self._max_headers and self.status == 0:
+    def _measure(self, size: int) -> None:
+        """Bound what comes without a byte of body: heads that do not end, and trailers."""
+        self._barren += size
+        if self._barren > self._max_headers and not self.complete:
             raise UpstreamMalformed("The head of Claude's answer is too large.")
-
-    def _truncation(self) -> GatewayError:
-        if self.answered:
-            return UpstreamTruncated("The connection to Claude ended in the middle of the answer.")
-        return UpstreamUnreachable("The connection to Claude ended before an answer.")
 
     def _deliver(self) -> None:
         sink = self._sink
@@ -193,6 +226,10 @@ class Connection(asyncio.Protocol):
     Args:
         on_idle: Called when an exchange has ended in order and another may follow.
         on_closed: Called once when the connection is of no more use.
+
+    Attributes:
+        idle_since: For the pool: when it became idle last.
+        reused: For the pool: whether it ever was.
     """
 
     def __init__(self, on_idle: Callable[[Connection], None], on_closed: Callable[[Connection], None]) -> None:
@@ -202,7 +239,7 @@ class Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._paused = False
         self.idle_since = 0.0
-        self.used = False
+        self.reused = False
 
     @property
     def closing(self) -> bool:
@@ -210,7 +247,7 @@ class Connection(asyncio.Protocol):
         return self._transport is None or self._transport.is_closing()
 
     def start(self, loop: asyncio.AbstractEventLoop, head: bytes, body: bytes, max_headers: int) -> Exchange:
-        """Send a request; the connection must be idle and open."""
+        """Send a request; the connection must be idle. One that was lost meanwhile fails the exchange."""
         exchange = self._exchange = Exchange(self, loop, max_headers)
         if self._transport is None or self._transport.is_closing():
             exchange.lose(None)
@@ -223,15 +260,15 @@ class Connection(asyncio.Protocol):
             self._transport.write(body)
         return exchange
 
-    def pause(self) -> None:
-        """Stop reading."""
-        if not self._paused and self._transport is not None and not self._transport.is_closing():
+    def pause(self, exchange: Exchange) -> None:
+        """Stop reading, if the exchange is the current one."""
+        if exchange is self._exchange and not self._paused and self._transport and not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
 
-    def resume(self) -> None:
-        """Read on."""
-        if self._paused and self._transport is not None and not self._transport.is_closing():
+    def resume(self, exchange: Exchange | None) -> None:
+        """Read on, if the exchange is the current one."""
+        if exchange is self._exchange and self._paused and self._transport and not self._transport.is_closing():
             self._paused = False
             self._transport.resume_reading()
 
@@ -247,8 +284,13 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "pause_reading")  # noqa: S101
-        self._transport = transport  # type: ignore[assignment]  # uvloop's transports are not asyncio's classes
+        # uvloop's transports are not asyncio's classes.
+        self._transport = cast("asyncio.Transport", transport)
+        bound = getattr(transport, "set_read_buffer_limits", None)
+        if bound is not None:
+            # TLS reads ahead while paused, and uvloop drops what it holds when the other side then closes. With this
+            # the socket rests, too, from the first byte that waits: nothing is lost, and one read is all that waits.
+            bound(high=1, low=0)
 
     def data_received(self, data: bytes) -> None:
         """Feed the exchange; bytes that nobody asked for end the connection."""
@@ -259,33 +301,39 @@ class Connection(asyncio.Protocol):
         try:
             exchange.feed(data)
         except UpstreamMalformed as error:
-            exchange.lose(error)
+            exchange.fail(error)
             self.close()
             return
         if exchange.complete:
             self._finish(exchange)
         exchange.flush()
 
+    def eof_received(self) -> None:
+        """Tell the exchange, and close: a request that is still on its way is of no use either."""
+        if self._exchange is not None:
+            self._exchange.end()
+        self.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the exchange."""
         self._transport = None
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            error = None if exc is None else _lost(exchange, exc)
-            exchange.lose(error)
+            exchange.lose(exc)
         self._on_closed(self)
 
     def _finish(self, exchange: Exchange) -> None:
         self._exchange = None
-        self.used = True
-        self.resume()
-        if exchange.keeps_alive() and not self.closing:
+        self.resume(None)
+        # An answer that came before the request was sent whole leaves the rest of it in the way of the next one.
+        unsent = self._transport is not None and self._transport.get_write_buffer_size()
+        if exchange.keeps_alive and not unsent and not self.closing:
             self._on_idle(self)
         else:
             self.close()
 
 
-def _lost(exchange: Exchange, exc: Exception) -> GatewayError:
-    if exchange.answered:
-        return UpstreamTruncated("The connection to Claude broke in the middle of the answer.", detail=repr(exc))
-    return UpstreamUnreachable("The connection to Claude broke before an answer.", detail=repr(exc))
+def _malformed(error: Exception) -> UpstreamMalformed:
+    if isinstance(error.__context__, UpstreamMalformed):  # raised by a callback of ours
+        return error.__context__
+    return UpstreamMalformed("Claude's answer is not valid HTTP.", detail=repr(error))

@@ -1,6 +1,8 @@
 """Connections to one upstream: kept alive, bounded, opened beside the request that wants one.
 
 - At most ``max_connections`` carry an exchange at a time; who finds none free waits for at most ``pool_timeout``.
+- Whoever was given a connection, or waits for one that is being opened, counts as one; the place is free again when
+  the connection is idle, closed, or could not be opened. Nobody gives a place back by hand.
 - A connection is opened in a task of the pool's: a client that leaves in the meantime does not waste it.
 - The most recently used idle connection goes out first, so that the surplus ages and is closed.
 """
@@ -10,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from typing import Any
 
 import aiohappyeyeballs
 
-from gateway.core.errors import GatewayError, Overloaded, UpstreamTimeout, UpstreamUnreachable
+from gateway.core.errors import Draining, GatewayError, Overloaded, UpstreamTimeout, UpstreamUnreachable
 from gateway.upstream.connection import Connection
 from gateway.upstream.settings import TransportSettings
 
@@ -35,6 +36,14 @@ class Address:
     host: str
     port: int
     tls: ssl.SSLContext | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    """Somebody who found no connection free."""
+
+    fresh: bool
+    timer: asyncio.TimerHandle
 
 
 class Pool:
@@ -54,9 +63,9 @@ class Pool:
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
         self._busy = 0
-        self._waiters: deque[asyncio.Future[Connection]] = deque()
+        self._waiters: dict[asyncio.Future[Connection], _Waiter] = {}  # in the order of their coming
         self._sweeper: asyncio.TimerHandle | None = None
-        self.closed = False
+        self._closed = False
 
     @property
     def busy(self) -> int:
@@ -64,30 +73,36 @@ class Pool:
         return self._busy
 
     def acquire(self, *, fresh: bool = False) -> asyncio.Future[Connection]:
-        """Return a future of a connection; cancel it to give up.
+        """Return a future of a connection, or of a GatewayError; cancel it to give up.
 
         Args:
             fresh: Do not take one that was used before: it may have been closed at the other side.
         """
         future: asyncio.Future[Connection] = self._loop.create_future()
-        if self._busy >= self._settings.max_connections:
-            self._waiters.append(future)
+        if self._closed:
+            future.set_exception(_stopping())
+        elif self._busy >= self._settings.max_connections:
             timer = self._loop.call_later(self._settings.pool_timeout, self._give_up, future)
-            future.add_done_callback(lambda _: timer.cancel())
+            self._waiters[future] = _Waiter(fresh, timer)
+            future.add_done_callback(self._leave)
         else:
             self._busy += 1
             self._serve(future, fresh=fresh)
         return future
 
     def close(self) -> None:
-        """Close every connection."""
-        self.closed = True
+        """Close every connection; who waits for one is told so."""
+        self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
+        for waiter in tuple(self._waiters):
+            self._leave(waiter)
+            if not waiter.done():
+                waiter.set_exception(_stopping())
         for connection in tuple(self._open):
             connection.close()
 
-    def _serve(self, future: asyncio.Future[Connection], *, fresh: bool = False) -> None:
+    def _serve(self, future: asyncio.Future[Connection], *, fresh: bool) -> None:
         while self._idle and not fresh:
             connection = self._idle.pop()
             if not connection.closing:
@@ -98,16 +113,29 @@ class Pool:
         task.add_done_callback(partial(self._connected, future))
 
     def _connected(self, future: asyncio.Future[Connection], task: asyncio.Task[Connection | GatewayError]) -> None:
-        result = UpstreamUnreachable("The gateway is stopping.") if task.cancelled() else task.result()
-        if isinstance(result, Connection):
-            if future.done():  # whoever waited has gone
-                self._on_idle(result)
-            else:
-                future.set_result(result)
+        result = self._outcome(task)
+        if isinstance(result, GatewayError):
+            self._release()
+            if not future.done():
+                future.set_exception(result)
             return
-        self._release()
-        if not future.done():
-            future.set_exception(result)
+        self._open.add(result)
+        if future.done():  # whoever waited has gone
+            self._on_idle(result)
+        else:
+            future.set_result(result)
+
+    def _outcome(self, task: asyncio.Task[Connection | GatewayError]) -> Connection | GatewayError:
+        if task.cancelled():
+            return _stopping()
+        if (bug := task.exception()) is not None:  # told by whoever owns the task
+            return UpstreamUnreachable("Claude could not be reached.", detail=repr(bug))
+        result = task.result()
+        if isinstance(result, Connection) and (self._closed or result.closing):
+            result.close()
+            closed_at_once = UpstreamUnreachable("Claude could not be reached.", detail="closed right after connecting")
+            return _stopping() if self._closed else closed_at_once
+        return result
 
     async def _connect(self) -> Connection | GatewayError:
         address, settings = self._address, self._settings
@@ -128,9 +156,9 @@ class Pool:
                 )
         except TimeoutError:
             return UpstreamTimeout("Claude could not be reached in time.", detail="connect timed out")
-        except OSError as error:
+        # uvloop raises RuntimeError for some sockets, and a host that is no host name is a ValueError.
+        except (OSError, RuntimeError, ValueError) as error:
             return UpstreamUnreachable("Claude could not be reached.", detail=_reason(error))
-        self._open.add(connection)
         return connection
 
     def _make_socket(self, info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
@@ -146,19 +174,29 @@ class Pool:
         if not future.done():
             future.set_exception(Overloaded("All connections to Claude are in use. Try again.", retry_after=1.0))
 
+    def _leave(self, future: asyncio.Future[Connection]) -> bool:
+        """Take a future off the queue; return whether it asked for a fresh connection."""
+        waiter = self._waiters.pop(future, None)
+        if waiter is None:
+            return False
+        waiter.timer.cancel()
+        return waiter.fresh
+
     def _release(self) -> None:
         self._busy -= 1
         while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
+            future = next(iter(self._waiters))
+            fresh = self._leave(future)
+            if not future.done():
                 self._busy += 1
-                self._serve(waiter)
+                self._serve(future, fresh=fresh)
                 return
 
     def _on_idle(self, connection: Connection) -> None:
-        if self.closed or len(self._idle) >= self._settings.keepalive:
+        if self._closed or len(self._idle) >= self._settings.keepalive:
             connection.close()
             return
+        connection.reused = True
         connection.idle_since = self._loop.time()
         self._idle.append(connection)
         if self._sweeper is None:
@@ -175,13 +213,19 @@ class Pool:
     def _sweep(self) -> None:
         self._sweeper = None
         limit = self._loop.time() - self._settings.keepalive_timeout
-        for connection in [c for c in self._idle if c.idle_since <= limit]:
+        while self._idle and self._idle[0].idle_since <= limit:  # the oldest is first
+            connection = self._idle.pop(0)
+            self._open.discard(connection)
             connection.close()
         if self._idle:
             self._sweeper = self._loop.call_later(self._settings.keepalive_timeout / 2, self._sweep)
 
 
-def _reason(error: OSError) -> str:
+def _stopping() -> GatewayError:
+    return Draining("The gateway is restarting. Please try again.", retry_after=1.0)
+
+
+def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"
-    return f"{type(error).__name__}: {error.strerror or error}"
+    return f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"

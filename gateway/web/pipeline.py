@@ -75,12 +75,14 @@ async def _answer(
     job: Job = (StreamJob if call.stream else AnswerJob)(request, record, services, dialect, call)
     services.streams.running.add(job)
     services.metrics.stream_opened()
+    gone = False
     try:
         return await job.run()
     except (asyncio.CancelledError, ConnectionError):
-        record.disconnected = record.error is None
+        gone = True
         raise
     finally:
         job.close()
+        record.disconnected = gone and record.error is None  # a client that we dropped did not leave
         services.metrics.stream_closed()
         services.streams.running.discard(job)

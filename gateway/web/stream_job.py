@@ -193,9 +193,9 @@ class StreamJob(Job):
     def cut(self, error: GatewayError) -> None:
         """End it with an error, whatever it waits for."""
         super().cut(error)
+        self.relay.cut(error)
         if self.relay.committed:
             self.record.fail(error)
-            self.relay.cut(error)
 
     def close(self) -> None:
         """End whatever still runs, and note what was done."""
