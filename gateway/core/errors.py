@@ -7,6 +7,7 @@ holds a credential, a prompt, or an upstream's internals.
     GatewayError
     ├── ClientError                      origin = client
     │   ├── InvalidRequest               400 invalid_request
+    │   │   └── ThreadsNotOffered        400 thread_unsupported_request
     │   ├── MessageRequired              400 message_required
     │   ├── Unauthenticated              401 unauthenticated
     │   ├── Forbidden                    403 forbidden
@@ -84,6 +85,12 @@ class ClientError(GatewayError):
 
 class InvalidRequest(ClientError):
     """A field is wrong; the message names it and what is allowed."""
+
+
+class ThreadsNotOffered(InvalidRequest):
+    """Conversations kept at Claude are the operator's account's; clients that know Claude's code go on without."""
+
+    code = "thread_unsupported_request"
 
 
 class MessageRequired(ClientError):

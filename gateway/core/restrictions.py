@@ -3,6 +3,8 @@
 - A model is named in ``model``, but also by ``fallbacks`` and by advisor tools: all of them must be allowed.
 - The operator's whole account can be reached by ``file_id``, ``container`` and ``thread``. What a tool is called with
   is text to Claude, whatever its keys are.
+- Claude's SDKs ask for a thread unasked (their tool runners do) and take back what Claude cannot thread: a thread is
+  refused in those words, and they send the whole conversation instead.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from gateway.core.call import Restrictions
-from gateway.core.errors import Forbidden, InvalidRequest, ModelNotAllowed
+from gateway.core.errors import Forbidden, InvalidRequest, ModelNotAllowed, ThreadsNotOffered
 from gateway.core.plans import Plan
 
 
@@ -86,12 +88,20 @@ def whole_number(value: object, name: str) -> int:
 
 
 def check_account_resources(fields: Mapping[str, Any], allowed: Restrictions) -> None:
-    """Raise Forbidden when a request names what is the operator's whole account's, unless the plan allows it."""
+    """Check that a request names nothing that is the operator's whole account's, unless the plan allows it.
+
+    Raises:
+        Forbidden: It names a container or a file.
+        ThreadsNotOffered: It begins or continues a thread.
+    """
     if allowed.account_resources:
         return
-    for name in ("container", "thread"):
-        if fields.get(name) is not None:
-            raise _account(name)
+    if fields.get("container") is not None:
+        raise _account("container")
+    if fields.get("thread") is not None:
+        raise ThreadsNotOffered(
+            "thread: not offered by your plan (account_resources). Send the whole conversation without it."
+        )
     pending: list[Any] = [fields.get("messages"), fields.get("system")]
     while pending:
         node = pending.pop()

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 
 from gateway.core.call import DEFAULT_VERSION, Call, Restrictions, Summary
 from gateway.core.claude import Fold
-from gateway.core.errors import GatewayError, InvalidRequest, UpstreamCredential
+from gateway.core.errors import GatewayError, InvalidRequest, ThreadsNotOffered, UpstreamCredential
 from gateway.core.restrictions import (
     check_account_resources,
     check_betas,
@@ -78,11 +78,10 @@ class MessagesEncoder:
 
 def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
     """Return Claude's error shape."""
-    return {
-        "type": "error",
-        "error": {"type": error.claude_type, "message": error.message},
-        "request_id": request_id,
-    }
+    told: dict[str, Any] = {"type": error.claude_type, "message": error.message}
+    if isinstance(error, ThreadsNotOffered):
+        told["details"] = {"error_code": error.code}
+    return {"type": "error", "error": told, "request_id": request_id}
 
 
 def forwarded_headers(headers: Mapping[str, str], allowed: Restrictions) -> dict[str, str]:
@@ -111,6 +110,7 @@ def parse_messages(target: str, body: bytes, headers: Mapping[str, str], allowed
         InvalidRequest: It is not what Claude takes, as far as we must understand it; names the field.
         ModelNotAllowed: The plan does not include the model.
         Forbidden: The plan does not include a beta, or resources of the operator's account.
+        ThreadsNotOffered: Nor a conversation that is kept there.
     """
     fields = _object(body)
     _check_unambiguous(body)
