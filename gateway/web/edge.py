@@ -16,6 +16,7 @@ from aiohttp import web
 from gateway.core.errors import BodyTooLarge, GatewayError, GatewayFault, MethodNotAllowed, NotFound
 from gateway.core.ratelimit_headers import ratelimit_headers
 from gateway.core.trace import new_request_id, trace_of
+from gateway.web.client_side import reset
 from gateway.web.cors import cors_headers, is_preflight, preflight
 from gateway.web.dialects import dialect_of
 from gateway.web.record import RECORD, Record
@@ -27,6 +28,8 @@ SERVED = (
     "POST /v1/messages, POST /v1/messages/count_tokens, GET /v1/models, GET /v1/models/{id}, "
     "GET and POST /api/chat/stream, GET /health"
 )
+
+_UNFORESEEN = "Something went wrong inside the gateway. Its operator can find it by the request id."
 
 
 @web.middleware
@@ -47,24 +50,38 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def _guarded(request: web.Request, handler: Handler, services: Services, record: Record) -> web.StreamResponse:
     try:
-        if is_preflight(request):
-            response: web.StreamResponse = preflight(request, services.origins, _methods(request))
-        else:
-            response = await handler(request)
-        record.status = response.status
-        return response
+        response = await _answer(request, handler, services)
     except GatewayError as error:
-        failure = error
+        response = _refused(request, record, error)
     except web.HTTPException as error:
-        failure = _translated(error)
+        response = _refused(request, record, _translated(error))
     except (asyncio.CancelledError, ConnectionError):
         raise
     except Exception as error:  # noqa: BLE001 - the last net: nothing unforeseen may reach a client
         services.log_fault(error, record.request_id)
-        failure = GatewayFault("Something went wrong inside the gateway. Its operator can find it by the request id.")
-    record.fail(failure)
-    record.status = failure.status
-    return dialect_of(request.path).error_response(failure, record.request_id)
+        response = _refused(request, record, GatewayFault(_UNFORESEEN))
+    record.status = response.status
+    return response
+
+
+async def _answer(request: web.Request, handler: Handler, services: Services) -> web.StreamResponse:
+    if is_preflight(request):
+        return preflight(request, services.origins, _methods(request))
+    return await handler(request)
+
+
+def _refused(request: web.Request, record: Record, error: GatewayError) -> web.Response:
+    """Return the answer for an error.
+
+    Raises:
+        ConnectionResetError: The client has been given a status already: all that is left is a reset, because an end
+            in order would pass for the end of the answer.
+    """
+    record.fail(error)
+    if request.writer.output_size:
+        reset(request.transport)
+        raise ConnectionResetError
+    return dialect_of(request.path).error_response(error, record.request_id)
 
 
 async def decorate(request: web.Request, response: web.StreamResponse) -> None:
@@ -110,13 +127,17 @@ def _methods(request: web.Request) -> str:
     """
     exception = request.match_info.http_exception
     if isinstance(exception, web.HTTPMethodNotAllowed):
-        return ", ".join(sorted(exception.allowed_methods))
+        return _allowed(exception)
     raise _translated(exception)
+
+
+def _allowed(error: web.HTTPMethodNotAllowed) -> str:
+    return ", ".join(sorted(error.allowed_methods))
 
 
 def _translated(error: web.HTTPException | None) -> GatewayError:
     if isinstance(error, web.HTTPMethodNotAllowed):
-        return MethodNotAllowed(f"This route takes {', '.join(sorted(error.allowed_methods))}, not {error.method}.")
+        return MethodNotAllowed(error.method, tuple(error.allowed_methods))
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         return BodyTooLarge("The request's body is too large.")
     return NotFound(f"Not found. Served here: {SERVED}.")

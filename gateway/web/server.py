@@ -18,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway.core.errors import GatewayError, GatewayFault, InvalidRequest, QueryTooLong
 from gateway.core.trace import new_request_id
+from gateway.web.client_side import reset
 from gateway.web.dialects import CHAT
 from gateway.web.settings import ServerSettings
 
@@ -50,8 +51,7 @@ class _Protocol(RequestHandler):
         self.log_exception("Error handling request", exc_info=exc)
         if request.writer.output_size:
             # Not closed in order: without framing that would look like the answer's end.
-            if request.transport is not None:
-                request.transport.abort()
+            reset(request.transport)
             raise ConnectionResetError
         error = _error(status, exc)
         request_id = new_request_id()

@@ -1,0 +1,149 @@
+"""aiohttp's edges: what is no HTTP, what is too long, and sockets that are taken."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+
+import pytest
+from aiohttp import web
+
+from gateway.web.server import BoundSocket, ListenError, Runner
+from gateway.web.settings import ServerSettings
+from tests.support.gateway import configuration, serving
+from tests.support.observed import observed
+from tests.support.raw_http import request_bytes, wire_to
+from tests.support.scripted_upstream import scripted_upstream
+
+NOWHERE = "http://127.0.0.1:1"
+SECRET = b"a-prompt-that-nobody-may-see"
+
+
+async def _sent(tmp_path, data: bytes):
+    """Send bytes to a gateway; return its answer, what followed it, and the log."""
+    async with serving(configuration(tmp_path, NOWHERE)) as caller, wire_to(caller.gateway.url) as wire:
+        await wire.send(data)
+        answer = await wire.answer()
+        rest = await wire.rest()
+    return answer, rest, (tmp_path / "log.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + SECRET + b"\r\n\r\n", 400),
+        (SECRET + b"\r\n\r\n", 400),
+        (b"GET /api/chat/stream?message=" + SECRET + b" HTTP/9.9\r\n\r\n", 400),
+        (b"GET /api/chat/stream?message=" + SECRET + b"\x00 HTTP/1.1\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\n" + SECRET + b"\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: a\r\n" + SECRET + b" : b\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n" + SECRET, 400),
+        (b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: " + SECRET + b"\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: a\r\n" + b"x: y\r\n" * 200 + b"\r\n", 400),
+        (b"GET /api/chat/stream?message=" + SECRET * 10_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+        (b"GET /health HTTP/1.1\r\nHost: a\r\nCookie: " + SECRET * 2_000 + b"\r\n\r\n", 414),
+    ],
+    ids=["tls", "garbage", "version", "nul", "header", "space", "lengths", "length", "headers", "long line", "long"],
+)
+async def test_what_is_no_request_is_told_so_in_json_without_an_echo(tmp_path, data, status):
+    answer, rest, log = await _sent(tmp_path, data)
+    assert answer.status == status
+    assert answer.headers["content-type"].startswith("application/json")
+    assert answer.json["code"] in {"invalid_request", "query_too_long"}
+    assert answer.headers["x-request-id"] == answer.json["requestId"]
+    assert answer.headers["vary"] == "Origin"
+    assert rest == b""
+    assert SECRET not in answer.body
+    assert SECRET not in log
+
+
+async def test_scanners_are_one_quiet_line_in_the_log(tmp_path):
+    _, _, log = await _sent(tmp_path, b"nonsense\r\n\r\n")
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert [line["level"] for line in lines if line["event"] == "bad HTTP request"] == ["info"]
+
+
+async def test_a_query_as_long_as_the_frontends_may_send_reaches_the_route(tmp_path):
+    async with scripted_upstream() as claude, serving(configuration(tmp_path, claude.url)) as caller:
+        query = "%E4%BD%A0" * 5_000  # 15 kB of Chinese, 45 kB as it is sent
+        async with caller.get(f"/api/chat/stream?message={query}") as response:
+            assert response.status == 200
+
+
+async def test_a_fault_while_the_answer_is_finished_is_a_500_without_details(tmp_path):
+    """Nothing foreseen: the code that tells the outcome breaks, outside of every net but the last."""
+    async with observed(configuration(tmp_path, NOWHERE)) as (caller, outcomes), wire_to(caller.gateway.url) as wire:
+        outcomes.broken = True
+        await wire.send(request_bytes("GET", "/health"))
+        answer = await wire.answer()
+        assert await wire.rest() == b""
+        outcomes.broken = False
+    assert answer.status == 500
+    assert answer.json["code"] == "internal_error"
+    assert b"secret detail" not in answer.body
+
+
+async def test_a_fault_after_the_stream_has_begun_resets_the_connection(tmp_path):
+    """HTTP/1.0 has no framing: a second answer, or an end in order, would pass for the end of the stream."""
+    async with (
+        scripted_upstream() as claude,
+        observed(configuration(tmp_path, claude.url)) as (caller, outcomes),
+        wire_to(caller.gateway.url) as wire,
+    ):
+        outcomes.broken = True
+        head = f"GET /api/chat/stream?message=hi HTTP/1.0\r\nAuthorization: Bearer {caller.key}\r\n\r\n"
+        await wire.send(head.encode())
+        with pytest.raises(ConnectionResetError):
+            await wire.rest()
+        outcomes.broken = False
+
+
+def test_a_taken_port_is_a_sentence_that_names_the_option():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ListenError) as caught:
+            BoundSocket(address, "--listen", 4096)
+    assert str(caught.value) == f"cannot listen on {address}: Address already in use; choose another with --listen"
+
+
+def test_a_host_that_does_not_exist_is_a_sentence():
+    with pytest.raises(ListenError, match=r"cannot listen on nowhere\.invalid:80: .*--ops-listen"):
+        BoundSocket("nowhere.invalid:80", "--ops-listen", 4096)
+
+
+async def test_connections_are_refused_until_it_serves_and_capped_after():
+    """A load balancer that only connects must not take a gateway for ready that is not."""
+    with BoundSocket("127.0.0.1:0", "--listen", 65_536) as bound:
+        port = bound._socket.getsockname()[1]
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        runner = Runner(web.Application(), ServerSettings())
+        await runner.setup()
+        await bound.serve(runner)
+        async with wire_to(f"http://127.0.0.1:{port}") as wire:
+            await wire.send(request_bytes("GET", "/"))
+            assert (await wire.answer()).status == 404
+            (connection,) = runner.server.connections
+            accepted = connection.transport.get_extra_info("socket")
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * 65_536
+        await runner.cleanup()
+
+
+async def test_of_two_that_bound_the_same_port_the_slower_one_is_told():
+    """Binding alone is no claim: the port is had by who listens first."""
+    with BoundSocket("127.0.0.1:0", "--listen", 4096) as first:
+        address = f"127.0.0.1:{first._socket.getsockname()[1]}"
+        with BoundSocket(address, "--listen", 4096) as second:
+            runners = [Runner(web.Application(), ServerSettings()) for _ in range(2)]
+            for runner in runners:
+                await runner.setup()
+            await first.serve(runners[0])
+            with pytest.raises(ListenError, match="Address already in use"):
+                await second.serve(runners[1])
+            for runner in runners:
+                await runner.cleanup()
+
+
+async def test_stopping_before_the_start_is_no_error():
+    await Runner(web.Application(), ServerSettings()).stop_listening()
