@@ -24,7 +24,7 @@ from gateway.relay import Relay, RelayLimits
 from gateway.upstream.attempts import Attempts
 from gateway.upstream.collect import Collector
 from gateway.upstream.connection import Connection, Exchange
-from gateway.web.client_side import ClientSide
+from gateway.web.client_side import ClientSide, reset
 from gateway.web.dialects import Dialect
 from gateway.web.record import Record
 from gateway.web.services import Services
@@ -168,6 +168,7 @@ class StreamJob(Job):
         self.relay = Relay(limits, self.deadline)
         self._commit_at = record.started + server.commit_after
         self._response: web.StreamResponse | None = None
+        self._told = False
 
     async def run(self) -> web.StreamResponse:
         """Return the response when the stream is over.
@@ -198,10 +199,12 @@ class StreamJob(Job):
             self.record.fail(error)
 
     def close(self) -> None:
-        """End whatever still runs, and note what was done."""
+        """End whatever still runs, and note what was done; a client that was not told the end is told by a reset."""
         if self.relay.failure is not None:
             self.record.fail(self.relay.failure)
         self.relay.close()
+        if self._response is not None and not self._told:
+            reset(self.request.transport)
         super().close()
         self.record.client_bytes = self.relay.sent
 
@@ -232,6 +235,8 @@ class StreamJob(Job):
         response = web.StreamResponse(headers={"Content-Type": self.dialect.content_type, **_HEADERS, **headers})
         if chunked:
             response.enable_chunked_encoding()
+        else:
+            response.force_close()  # the connection's end is the answer's
         writer = await response.prepare(request)
         if writer is None:
             raise ConnectionResetError
@@ -261,6 +266,6 @@ class StreamJob(Job):
                 await response.write_eof(frame)
         except TimeoutError:
             self.record.fail(SlowClient("The client took nothing for too long."))
-            if self.request.transport is not None:
-                self.request.transport.abort()
+        else:
+            self._told = True
         return response
