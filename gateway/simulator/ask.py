@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gateway.simulator.conversation import Conversation, read_conversation, text_of
+from gateway.simulator.conversation import Conversation, check_text_blocks, read_conversation, text_of
 from gateway.simulator.refusals import Refused, invalid
 
 _KNOWN_PREFIXES = ("claude-", "sim-")
@@ -66,12 +66,13 @@ def read_ask(body: Any, *, counting: bool = False) -> Ask:
     tools = _tools(body)
     choice, forced = _choice(body)
     _check_temperature(body)
+    _check_metadata(body)
     return Ask(
         model=model,
         stream=_boolean(body, "stream"),
         max_tokens=max_tokens,
         talk=talk,
-        system=text_of(body.get("system") or ""),
+        system=_system(body),
         tools=tools,
         choice=choice,
         forced=forced,
@@ -121,6 +122,23 @@ def _check_temperature(body: dict[str, Any]) -> None:
         raise invalid("temperature: range: 0..1")
 
 
+def _check_metadata(body: dict[str, Any]) -> None:
+    metadata = body.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise invalid("metadata: Input should be a valid dictionary")
+    if not isinstance(metadata.get("user_id"), str | None):
+        raise invalid("metadata.user_id: Input should be a valid string")
+
+
+def _system(body: dict[str, Any]) -> str:
+    system = body.get("system") or ""
+    if isinstance(system, list):
+        check_text_blocks("system", system)
+    elif not isinstance(system, str):
+        raise invalid("system: Input should be a valid string")
+    return text_of(system)
+
+
 def _tools(body: dict[str, Any]) -> tuple[Tool, ...]:
     value = body.get("tools") or []
     if not isinstance(value, list):
@@ -157,7 +175,7 @@ def _choice(body: dict[str, Any]) -> tuple[str, str]:
     if value is None:
         return "auto", ""
     kind = value.get("type") if isinstance(value, dict) else None
-    if kind not in {"auto", "any", "tool", "none"}:
+    if kind not in ("auto", "any", "tool", "none"):
         raise invalid("tool_choice: Input should be a valid dictionary with type 'auto', 'any', 'tool' or 'none'")
     if kind != "none" and not body.get("tools"):
         raise invalid("tool_choice: `tool_choice` may only be specified while providing `tools`.")
@@ -173,7 +191,7 @@ def _thinking(body: dict[str, Any], choice: str, max_tokens: int, *, counting: b
     if value is None:
         return "off"
     kind = value.get("type") if isinstance(value, dict) else None
-    if kind not in {"enabled", "disabled", "adaptive", "between_tools"}:
+    if kind not in ("enabled", "disabled", "adaptive", "between_tools"):
         raise invalid("thinking: Input should be a valid dictionary with type 'enabled', 'disabled' or 'adaptive'")
     if kind in {"disabled", "between_tools"}:
         return "off"

@@ -61,6 +61,14 @@ def text_of(content: Any) -> str:
     return "\n".join(str(block.get("text", "")) for block in blocks(content) if block.get("type") == "text")
 
 
+def check_text_blocks(where: str, content: list[Any]) -> None:
+    """Check a list that holds only text; raises :class:`~gateway.simulator.refusals.Refused`."""
+    for part, block in enumerate(content):
+        _check_block(f"{where}.{part}", block)
+        if block["type"] != "text":
+            raise invalid(f"{where}.{part}.type: Input should be 'text'")
+
+
 def blocks(content: Any) -> list[dict[str, Any]]:
     """The content as blocks, whatever is none left out."""
     return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
@@ -76,7 +84,7 @@ def _check_message(at: int, message: Any, *, last: bool) -> None:
     for name in ("role", "content"):
         if name not in message:
             raise invalid(f"messages.{at}.{name}: Field required")
-    if message["role"] not in {"user", "assistant", "system"}:
+    if message["role"] not in ("user", "assistant", "system"):  # a tuple: what came may not be hashable
         raise invalid(f"messages.{at}.role: Input should be 'user' or 'assistant'")
     content = message["content"]
     if not isinstance(content, str | list):
@@ -94,6 +102,9 @@ def _check_block(where: str, block: Any) -> None:
         raise invalid(f"{where}: Input should be a valid dictionary or object to extract fields from")
     if "type" not in block:
         raise invalid(f"{where}.type: Field required")
+    for name in ("id", "tool_use_id"):
+        if not isinstance(block.get(name, ""), str):
+            raise invalid(f"{where}.{block['type']}.{name}: Input should be a valid string")
     if block["type"] == "text":
         if not isinstance(block.get("text"), str):
             raise invalid(f"{where}.text.text: Field required")
