@@ -19,7 +19,7 @@ _DETAILS = {
     "server_tool_use": ("web_search_requests",),
     "cache_creation": ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"),
 }
-_NOT_IN_SUMS = frozenset({"compaction", "advisor_message"})
+_NOT_IN_SUMS = ("compaction", "advisor_message")
 
 
 def _count(value: object) -> int | None:

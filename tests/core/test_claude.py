@@ -1,0 +1,446 @@
+"""What a stream of Claude's comes down to: usage, how it ended, and its content, whatever is odd about it."""
+
+from __future__ import annotations
+
+import json
+from statistics import median
+
+import pytest
+
+from gateway.core.claude import (
+    Fold,
+    dump_text,
+    error_from_claude,
+    load_json,
+    retryable_status,
+    well_formed,
+)
+from gateway.core.errors import UpstreamCredential, UpstreamMalformed, UpstreamRefused
+from gateway.core.outcome import Usage
+from gateway.core.sse import EventSplitter
+from tests.support.recordings import OWN, RECORDINGS, Recording
+
+WAYS = pytest.mark.parametrize("way", ["read", "skim"])
+
+
+def event(body, name=None):
+    text = body if isinstance(body, str) else json.dumps(body, separators=(",", ":"))
+    name = body.get("type", "") if name is None else name
+    return f"event: {name}\ndata: {text}".encode() if name else f"data: {text}".encode()
+
+
+def delta(kind="text_delta", index=0, **fields):
+    return event({"type": "content_block_delta", "index": index, "delta": {"type": kind, **fields}})
+
+
+def start(usage=None, **fields):
+    return event({"type": "message_start", "message": {"model": "claude-sonnet-5-5", "usage": usage, **fields}})
+
+
+def finish(usage=None, reason="end_turn"):
+    return event({"type": "message_delta", "delta": {"stop_reason": reason}, "usage": usage})
+
+
+STOP = event({"type": "message_stop"})
+
+
+def fold(events, way="read", max_tokens=None):
+    """Return the fold of a stream, and the deltas that were read."""
+    folded = Fold(max_tokens)
+    return folded, [getattr(folded, way)(event) for event in events]
+
+
+def events_of(recording):
+    splitter = EventSplitter(1 << 24)
+    return [*splitter.feed(recording.raw)[1], splitter.flush()]
+
+
+# Every stream there is.
+
+
+@WAYS
+def test_usage_is_the_last_value_that_was_told(recording, way):
+    usage = fold(events_of(recording), way)[0].usage()
+    told = recording.usage
+    if not told and not recording.deltas:
+        assert usage is None
+        return
+    assert usage.input_tokens == told.get("input_tokens", 0)
+    assert usage.cache_read_tokens == told.get("cache_read_input_tokens", 0)
+    assert usage.cache_creation_tokens == told.get("cache_creation_input_tokens", 0)
+    assert usage.cache_write_1h_tokens == told.get("ephemeral_1h_input_tokens", 0)
+    assert usage.thinking_tokens == told.get("thinking_tokens", 0)
+    assert usage.web_search_requests == told.get("web_search_requests", 0)
+    assert usage.estimated is not recording.output_told
+    if recording.output_told:
+        assert usage.output_tokens == told["output_tokens"]
+    else:
+        assert usage.output_tokens >= max(recording.deltas, told.get("output_tokens", 0))
+
+
+def test_text_and_end_are_what_a_plain_reading_finds(recording):
+    folded, read = fold(events_of(recording))
+    texts = [delta["text"] for delta in read if delta and delta["type"] == "text_delta"]
+    assert texts == recording.texts
+    assert folded.text_seen == bool(texts)
+    ends = {"error": (True, False), "done": (False, True), "cut": (False, False)}
+    assert (folded.error is not None, folded.stopped and not folded.error) == ends[recording.end] or (
+        # The last event was cut in the middle: the relay looks at it before it is taken.
+        recording.end == "cut" and isinstance(folded.error, UpstreamMalformed)
+    )
+
+
+def test_both_ways_keep_the_same_books(recording):
+    folds = [fold(events_of(recording), way)[0] for way in ("read", "skim")]
+    if folds[0].error is None:
+        read, skimmed = [
+            (f.model, f.stop_reason, f.started, f.stopped, f.deltas, f.text_seen, f.usage(), f.charges()) for f in folds
+        ]
+        assert read == skimmed
+
+
+def test_the_estimate_of_a_cut_stream_is_seldom_too_low():
+    """Measured on all recordings: too low is a cap that does not hold, much too high bills what was not there."""
+    paths = sorted(RECORDINGS.glob("*/*.sse")) or sorted(OWN.glob("*.sse"))
+    ratios = []
+    for recording in map(Recording, paths):
+        if recording.output_told and recording.usage["output_tokens"]:
+            cut = [event for event in events_of(recording) if b'"message_delta"' not in event]
+            ratios.append(fold(cut, "skim")[0].usage().output_tokens / recording.usage["output_tokens"])
+    assert sum(ratio < 1 for ratio in ratios) <= 0.02 * len(ratios)
+    assert 1 < median(ratios) < 3
+
+
+# Usage.
+
+
+@WAYS
+def test_without_a_sum_the_output_is_estimated_from_what_came(way):
+    folded, _ = fold([start({"input_tokens": 25, "output_tokens": 1}), delta(text="x" * 100)], way)
+    assert folded.usage() == Usage(25, 49, estimated=True)
+
+
+@WAYS
+def test_an_estimate_is_never_over_max_tokens(way):
+    folded, _ = fold([start({"input_tokens": 25}), delta(text="x" * 10_000)], way, max_tokens=300)
+    assert folded.usage().output_tokens == 300
+
+
+@WAYS
+def test_tokens_that_came_one_by_one_count_one_each_at_least(way):
+    assert fold([delta(text="") for _ in range(500)], way)[0].usage().output_tokens >= 500
+
+
+def test_tool_calls_count_even_without_arguments():
+    block = {"type": "content_block_start", "content_block": {"type": "server_tool_use", "name": "web_search"}}
+    assert fold([event(block)])[0].usage() == Usage(0, 48, estimated=True)
+
+
+def test_a_stream_that_was_cut_before_anything_came_has_the_counts_of_its_start():
+    assert fold([start({"input_tokens": 25, "output_tokens": 3})])[0].usage() == Usage(25, 3, estimated=True)
+    assert fold([start()])[0].usage() is None
+
+
+def test_a_sum_of_zero_is_zero():
+    events = [start({"input_tokens": 25, "output_tokens": 3}), delta(text="x"), finish({"output_tokens": 0}), STOP]
+    assert fold(events)[0].usage() == Usage(25, 0)
+
+
+def test_a_sum_that_is_null_is_none():
+    usage = fold([start({"input_tokens": 25}), delta(text="x"), finish({"output_tokens": None}), STOP])[0].usage()
+    assert usage.estimated
+
+
+def test_a_whole_message_is_not_estimated():
+    folded = Fold()
+    folded.take_message({"model": "claude-x", "stop_reason": "max_tokens", "usage": {"output_tokens": 9}})
+    assert (folded.model, folded.stop_reason, folded.stopped) == ("claude-x", "max_tokens", True)
+    assert folded.usage() == Usage(0, 9)
+
+
+def test_charges_are_the_sums_and_what_is_billed_beside_them_each_at_its_model():
+    folded, _ = fold(events_of(Recording(OWN / "iterations.sse")))
+    assert folded.model == "claude-fable-5-2"
+    assert folded.usage() == Usage(181, 8)
+    assert folded.charges() == [
+        ("claude-opus-4-8", Usage(181, 8)),
+        ("claude-fable-5-2", Usage(100, 83, cache_read_tokens=55000)),
+        ("claude-opus-5", Usage(800, 70)),
+    ]
+
+
+def test_charges_of_a_plain_answer_are_its_usage():
+    assert fold([])[0].charges() == []
+    assert fold([delta(text="")])[0].charges() == [(None, Usage(0, 9, estimated=True))]
+    assert fold([start({"input_tokens": 1})])[0].charges() == [("claude-sonnet-5-5", Usage(1, 0, estimated=True))]
+
+
+@pytest.mark.parametrize(
+    ("block", "model"),
+    [
+        ({"type": "fallback", "to": {"model": "claude-opus-4-8"}}, "claude-opus-4-8"),
+        ({"type": "fallback", "to": {"model": None}}, "claude-sonnet-5-5"),
+        ({"type": "fallback", "to": "claude-opus-4-8"}, "claude-sonnet-5-5"),
+        ({"type": "text", "to": {"model": "claude-opus-4-8"}}, "claude-sonnet-5-5"),
+        ({"type": None}, "claude-sonnet-5-5"),
+        ("text", "claude-sonnet-5-5"),
+    ],
+)
+def test_a_stream_cut_after_a_fallback_is_priced_at_the_fallback(block, model):
+    folded, _ = fold([start({"input_tokens": 5}), event({"type": "content_block_start", "content_block": block})])
+    assert folded.error is None
+    assert [name for name, _ in folded.charges()] == [model]
+
+
+# Events.
+
+
+@WAYS
+@pytest.mark.parametrize(
+    "ping",
+    [event({"type": "ping"}), event("", "ping"), event({"type": "ping"}, ""), b": comment", b"", b"event: error"],
+)
+def test_pings_comments_and_events_without_data_start_nothing(way, ping):
+    folded, read = fold([ping], way)
+    assert (folded.started, folded.error, read, folded.usage()) == (False, None, [None], None)
+
+
+@WAYS
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        event({"type": "content_block_progress"}),
+        event("<progress/>", "content_block_progress"),
+        event({"type": "some_future_event"}, ""),
+        event("[DONE]", ""),
+        event("", ""),
+        event("[1, 2]", ""),
+        event("7", "message_start"),
+        event({"type": "message_start", "message": None}),
+        event({"type": "message_delta", "delta": "end_turn", "usage": [9]}),
+        event({"type": "message_stop_soon"}, "message_stop"),
+        event({"type": "content_block_start"}),
+        event({"type": "content_block_stop", "index": 0}),
+    ],
+)
+def test_what_is_unknown_or_lacks_something_is_no_error(way, unknown):
+    folded, read = fold([unknown, delta(text="on")], way)
+    assert (folded.started, folded.error, folded.stopped, folded.deltas) == (True, None, False, 1)
+    assert read[0] is None
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("stop", "stopped"),
+    [(STOP, True), (event("{}", "message_stop"), True), (event({"type": "message_stop"}, ""), True), (start(), False)],
+)
+def test_the_end_is_known_by_type_or_name(way, stop, stopped):
+    assert fold([stop], way)[0].stopped is stopped
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'event: content_block_delta\r\ndata: {"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}',
+        b'event:content_block_delta\ndata:{"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}',
+        b'event: content_block_delta\ndata: {"type":"content_block_delta",\ndata: "delta":{"type":"text_delta",\r\ndata: "text":"Hi"}}',
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}\nid: 7',
+        b'id: 7\nevent: content_block_delta\ndata: {"delta":{"type":"text_delta","text":"Hi"}}',
+        b'data: {"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}',
+        b'\xef\xbb\xbfevent: content_block_delta\ndata: {"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}',
+    ],
+)
+def test_a_delta_is_read_however_it_is_written(odd):
+    folded, read = fold([odd])
+    assert read == [{"type": "text_delta", "text": "Hi"}]
+    assert (folded.deltas, folded.text_seen) == (1, True)
+    assert fold([odd], "skim")[0].usage() == folded.usage()
+
+
+@WAYS
+def test_thinking_is_output_but_not_text(way):
+    folded, _ = fold([delta("thinking_delta", thinking="Hm."), delta("signature_delta", signature="c2ln")], way)
+    assert (folded.started, folded.deltas, folded.text_seen) == (True, 2, False)
+    assert getattr(folded, way)(delta(text="Hi")) in (None, {"type": "text_delta", "text": "Hi"})
+    assert folded.text_seen
+
+
+def test_deltas_without_anything_in_them_are_deltas():
+    assert fold([delta(text=""), event({"type": "content_block_delta", "delta": {}})])[1] == [
+        {"type": "text_delta", "text": ""},
+        {},
+    ]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        event({"type": "content_block_delta", "delta": None}),
+        event({"type": "content_block_delta"}),
+        event("[]", "content_block_delta"),
+        event('{"type":"content_block_delta","del', "content_block_delta"),
+        event("[" * 100_000, "content_block_delta"),
+        event("<html>", "message_start"),
+        event("", "message_stop"),
+    ],
+)
+def test_content_that_cannot_be_read_is_an_error_and_nothing_after_it_is_read(broken):
+    folded, read = fold([broken, delta(text="Hi"), event({"type": "error"})])
+    assert isinstance(folded.error, UpstreamMalformed)
+    assert read == [None, None, None]
+    assert (folded.started, folded.deltas) == (True, 0)
+
+
+def test_a_stream_that_starts_twice_is_the_second():
+    folded, read = fold(events_of(Recording(OWN / "started-twice.sse")))
+    assert (folded.model, folded.usage()) == ("claude-sonnet-5-5", Usage(19, 12))
+    assert [delta["text"] for delta in read if delta] == ["I will", "I have"]
+
+
+def test_a_giant_event_is_an_event():
+    folded, read = fold([delta(text="x" * 5_000_000)])
+    assert (len(read[0]["text"]), folded.usage().output_tokens) == (5_000_000, 2_000_009)
+
+
+@pytest.mark.parametrize("model", [None, 7, ["claude"]])
+def test_a_model_that_is_no_name_is_none(model):
+    assert fold([start(model=model)])[0].model is None
+
+
+def test_names_with_half_a_character_can_be_encoded():
+    events = [start(model="claude-\ud83d"), finish(reason="\ud83d\ude42")]
+    folded, _ = fold(events)
+    assert (folded.model, folded.stop_reason) == ("claude-\ufffd", "\U0001f642")
+
+
+# Errors.
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (
+            {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}},
+            "overloaded_error",
+            "Overloaded",
+        ),
+        ({"error": {"type": "overloaded_error"}}, "overloaded_error", "Claude answered with status 529."),
+        ({"type": "error", "error": {"message": "No"}}, "api_error", "No"),
+        ({"type": "error", "error": {"type": "new_error", "message": "New"}}, "api_error", "New"),
+        ({"type": "error", "error": {"type": ["x"], "message": 7}}, "api_error", "Claude answered with status 500."),
+        ({"type": "error", "error": "Overloaded"}, "api_error", "Claude answered with status 500."),
+        ({"type": "error"}, "api_error", "Claude answered with status 500."),
+        ({}, "api_error", "Claude answered with status 500."),
+        ("null", "api_error", "Claude answered with status 500."),
+        ("<html>", "api_error", "Claude answered with status 500."),
+        ("", "api_error", "Claude answered with status 500."),
+    ],
+)
+def test_an_error_event_is_an_error_whatever_it_lacks(way, error, kind, message):
+    folded, _ = fold([event(error, "error")], way)
+    assert isinstance(folded.error, UpstreamRefused)
+    assert (folded.error.claude_type, folded.error.message, folded.started) == (kind, message, True)
+    assert folded.error.code == f"upstream_{kind}"
+
+
+@WAYS
+def test_an_error_is_known_by_its_type_alone(way):
+    assert isinstance(fold([event({"type": "error"}, "")], way)[0].error, UpstreamRefused)
+
+
+@WAYS
+def test_the_first_error_counts(way):
+    overloaded = event({"type": "error", "error": {"type": "overloaded_error"}})
+    assert fold([event({"type": "error"}), overloaded], way)[0].error.claude_type == "api_error"
+
+
+def test_an_error_after_the_end_is_an_error():
+    assert fold([STOP, event({"type": "error"})])[0].error is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind", "told", "retryable"),
+    [
+        ({"error": {"type": "rate_limit_error", "message": "m"}}, 429, "rate_limit_error", 429, True),
+        ({"error": {"type": "rate_limit_error", "message": "m"}}, None, "rate_limit_error", 429, True),
+        ({"error": {"type": "overloaded_error", "message": "m"}}, 503, "overloaded_error", 503, True),
+        (None, 400, "invalid_request_error", 400, False),
+        (None, 408, "invalid_request_error", 408, True),
+        (None, 409, "conflict_error", 409, True),
+        (None, 413, "request_too_large", 413, False),
+        (None, 422, "invalid_request_error", 422, False),
+        (None, 502, "api_error", 502, True),
+        (None, 529, "overloaded_error", 529, True),
+        ([], None, "api_error", 500, True),
+    ],
+)
+def test_a_status_fills_in_for_what_the_body_lacks(body, status, kind, told, retryable):
+    error = error_from_claude(body, status, retry_after=7.0)
+    assert (error.claude_type, error.status, error.retryable, error.retry_after) == (kind, told, retryable, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "status"),
+    [
+        ("authentication_error", "invalid x-api-key", 401),
+        ("authentication_error", "invalid x-api-key", None),
+        ("billing_error", "secret", None),
+        ("permission_error", "secret", 403),
+        ("api_error", "secret", 402),
+        ("invalid_request_error", "Your credit balance is too low to access the Anthropic API.", 400),
+    ],
+)
+def test_what_is_wrong_with_our_credential_is_not_told_to_clients(kind, message, status):
+    error = error_from_claude({"type": "error", "error": {"type": kind, "message": message}}, status)
+    assert isinstance(error, UpstreamCredential)
+    assert (error.status, error.retryable, error.claude_type) == (502, False, "api_error")
+    assert message not in error.message
+    assert message in error.detail
+
+
+def test_a_message_with_half_a_character_can_be_encoded():
+    assert error_from_claude({"error": {"message": "No \ud83d"}}).message == "No \ufffd"
+
+
+# JSON.
+
+
+def test_json_is_read_with_halves_of_characters():
+    assert load_json(b'{"text": "\\ud83d"}') == {"text": "\ud83d"}
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[DONE]", b"[" * 100_000, b'{"a":' * 100_000, b"\xff", b"9" * 5000 + b"\xff"]
+)
+def test_what_is_not_json_is_a_value_error(data):
+    with pytest.raises(ValueError, match=r"."):
+        load_json(data)
+
+
+@pytest.mark.parametrize("text", ["", "Hi", 'He said "no"\n', "日本語 🙂", "\u2028", "\ud83d", "a\ude42b"])
+def test_text_survives_encoding(text):
+    encoded = dump_text(text)
+    assert b"\n" not in encoded
+    assert json.loads(encoded) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "encodable"),
+    [
+        ("日本語 🙂", "日本語 🙂"),
+        ("\ud83d", "\ufffd"),
+        ("\ud83d\ude42", "🙂"),
+        ("\ude42\ud83d", "\ufffd\ufffd"),
+        ("", ""),
+    ],
+)
+def test_halves_of_a_character_are_joined_or_replaced(text, encodable):
+    assert well_formed(text) == encodable
+
+
+@pytest.mark.parametrize(
+    ("status", "again"), [(400, False), (408, True), (409, True), (429, True), (499, False), (500, True), (529, True)]
+)
+def test_statuses_that_the_sdks_retry(status, again):
+    assert retryable_status(status) is again
