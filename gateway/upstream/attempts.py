@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.core.call import Call
-from gateway.core.claude import retryable_status
+from gateway.core.claude import TYPE_OF_STATUS, retryable_status
 from gateway.core.errors import GatewayError, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.core.retry import next_wait, retry_after, should_retry
 from gateway.upstream.client import Upstream
@@ -34,6 +34,7 @@ class Attempts:
         headers: Headers beside the upstream's own.
         settings: Deadlines and the retry policy.
         wait: How the caller waits.
+        on_retry: Told of every further attempt: the upstream that failed, and the error's code.
 
     Attributes:
         count: Attempts so far.
@@ -49,12 +50,14 @@ class Attempts:
         headers: dict[str, str],
         settings: TransportSettings,
         wait: Wait,
+        on_retry: Callable[[str, str], None] = lambda _upstream, _code: None,
     ) -> None:
         self._upstreams = upstreams
         self._call = call
         self._headers = headers
         self._settings = settings
         self._wait = wait
+        self._on_retry = on_retry
         self.count = 0
         self.upstream = ""
         self.started: float | None = None
@@ -84,19 +87,21 @@ class Attempts:
             headers = exchange.headers
             told = should_retry(headers)
             retry = retryable_status(exchange.status) if told is None else told and exchange.status >= 400  # noqa: PLR2004
-            if not retry or not await self._backoff(retry_after(headers, time.time())):
+            code = f"upstream_{TYPE_OF_STATUS.get(exchange.status, 'api_error')}"
+            if not retry or not await self._backoff(code, retry_after(headers, time.time())):
                 return exchange
 
     async def again(self, error: GatewayError) -> bool:
         """Wait for the next attempt's time after a failure; False when there is to be none."""
-        return isinstance(error, UpstreamError) and error.retryable and await self._backoff(error.retry_after)
+        retry = isinstance(error, UpstreamError) and error.retryable
+        return retry and await self._backoff(error.code, error.retry_after)
 
     def abort(self) -> None:
         """End what is under way."""
         if self.exchange is not None:
             self.exchange.abort()
 
-    async def _backoff(self, asked: float | None) -> bool:
+    async def _backoff(self, code: str, asked: float | None) -> bool:
         now = time.monotonic()
         if self.count > self._settings.retries or self.started is None:
             return False
@@ -105,6 +110,7 @@ class Attempts:
         if wait is None:
             return False
         self.abort()
+        self._on_retry(self.upstream, code)
         await self._wait(asyncio.get_running_loop().create_future(), wait)
         return True
 

@@ -51,7 +51,9 @@ class Job:
         self.dialect = dialect
         self.call = call
         self.deadline = record.started + total
-        self.attempts = Attempts(services.upstreams, call, self._headers(), transport, self.wait)
+        self.attempts = Attempts(
+            services.upstreams, call, self._headers(), transport, self.wait, services.metrics.retry
+        )
         self._cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._cut_error: GatewayError | None = None
 
