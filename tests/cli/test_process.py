@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.support.process import command, make_key, process, serving
-from tests.support.raw_http import request_bytes, wire_to
+from tests.support.raw_client import connected, request_bytes
 from tests.support.scripted_upstream import BLOCK, END, SSE_HEAD, START, scripted_upstream, text_delta
 
 KEY = {"ANTHROPIC_API_KEY": "sk-ant-mine"}
@@ -79,7 +79,7 @@ async def refused(url: str) -> None:
 
 async def _served(url: str) -> bool:
     try:
-        async with wire_to(url) as wire:
+        async with connected(url) as wire:
             await wire.send(request_bytes("GET", "/health"))
             await wire.answer()
     except ConnectionRefusedError:
@@ -208,11 +208,11 @@ async def test_an_idle_connection_is_closed_with_the_port(tmp_path):
     async with (
         streaming_gateway(tmp_path, TOKENWEIR_SERVER__DRAIN_DELAY="0") as (gateway, http, headers, slow),
         chat(gateway, http, headers) as running,
-        wire_to(gateway.url) as idle,
+        connected(gateway.url) as idle,
     ):
         await begin(running)
         await idle.send(request_bytes("GET", "/health"))
-        assert (await idle.answer()).status == 200
+        assert (await idle.answer())[0] == 200
         gateway.signal(signal.SIGTERM)
         assert await idle.rest() == b""
         slow.finish.set()
@@ -226,7 +226,7 @@ async def test_a_body_that_is_still_on_its_way_when_the_port_closes_is_waited_fo
         slow.finish.set()
         body = b'{"message": "hi"}'
         head = request_bytes("POST", "/api/chat/stream", f"x-api-key: {headers['x-api-key']}", body=body)
-        async with wire_to(gateway.url) as wire:
+        async with connected(gateway.url) as wire:
             await wire.send(head[:-5])
             async with http.get(f"{gateway.ops_url}/readyz") as ready:
                 assert (await ready.json())["in_flight"] == 1

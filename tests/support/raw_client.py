@@ -75,6 +75,14 @@ def dechunked(body: bytes) -> bytes:
         body = body[count + 2 :]
 
 
+def request_bytes(method: str, target: str, *headers: str, body: bytes = b"") -> bytes:
+    """Return a request; a body gets its length."""
+    lines = [f"{method} {target} HTTP/1.1", "Host: gateway.test", *headers]
+    if body:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
 @asynccontextmanager
 async def connected(url: str, data: bytes = b"") -> AsyncIterator[RawConnection]:
     """Connect, and send."""

@@ -13,7 +13,7 @@ from gateway.web.server import BoundSocket, ListenError, Runner
 from gateway.web.settings import ServerSettings
 from tests.support.gateway import configuration, serving
 from tests.support.observed import observed
-from tests.support.raw_http import request_bytes, wire_to
+from tests.support.raw_client import connected, request_bytes
 from tests.support.scripted_upstream import scripted_upstream
 
 NOWHERE = "http://127.0.0.1:1"
@@ -21,12 +21,13 @@ SECRET = b"a-prompt-that-nobody-may-see"
 
 
 async def _sent(tmp_path, data: bytes):
-    """Send bytes to a gateway; return its answer, what followed it, and the log."""
-    async with serving(configuration(tmp_path, NOWHERE)) as caller, wire_to(caller.gateway.url) as wire:
+    """Send bytes to a gateway; return its answer, after which it closes the connection, and the log."""
+    async with serving(configuration(tmp_path, NOWHERE)) as caller, connected(caller.gateway.url) as wire:
         await wire.send(data)
-        answer = await wire.answer()
+        status, headers, body = await wire.answer()
         rest = await wire.rest()
-    return answer, rest, (tmp_path / "log.jsonl").read_bytes()
+    assert rest == b""
+    return status, headers, body, (tmp_path / "log.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -47,19 +48,19 @@ async def _sent(tmp_path, data: bytes):
     ids=["tls", "garbage", "version", "nul", "header", "space", "lengths", "length", "headers", "long line", "long"],
 )
 async def test_what_is_no_request_is_told_so_in_json_without_an_echo(tmp_path, data, status):
-    answer, rest, log = await _sent(tmp_path, data)
-    assert answer.status == status
-    assert answer.headers["content-type"].startswith("application/json")
-    assert answer.json["code"] in {"invalid_request", "query_too_long"}
-    assert answer.headers["x-request-id"] == answer.json["requestId"]
-    assert answer.headers["vary"] == "Origin"
-    assert rest == b""
-    assert SECRET not in answer.body
+    answered, headers, body, log = await _sent(tmp_path, data)
+    told = json.loads(body)
+    assert answered == status
+    assert headers["Content-Type"].startswith("application/json")
+    assert told["code"] in {"invalid_request", "query_too_long"}
+    assert headers["X-Request-Id"] == told["requestId"]
+    assert headers["Vary"] == "Origin"
+    assert SECRET not in body
     assert SECRET not in log
 
 
 async def test_scanners_are_one_quiet_line_in_the_log(tmp_path):
-    _, _, log = await _sent(tmp_path, b"nonsense\r\n\r\n")
+    *_, log = await _sent(tmp_path, b"nonsense\r\n\r\n")
     lines = [json.loads(line) for line in log.splitlines()]
     assert [line["level"] for line in lines if line["event"] == "bad HTTP request"] == ["info"]
 
@@ -73,15 +74,15 @@ async def test_a_query_as_long_as_the_frontends_may_send_reaches_the_route(tmp_p
 
 async def test_a_fault_while_the_answer_is_finished_is_a_500_without_details(tmp_path):
     """Nothing foreseen: the code that tells the outcome breaks, outside of every net but the last."""
-    async with observed(configuration(tmp_path, NOWHERE)) as (caller, outcomes), wire_to(caller.gateway.url) as wire:
+    async with observed(configuration(tmp_path, NOWHERE)) as (caller, outcomes), connected(caller.gateway.url) as wire:
         outcomes.broken = True
         await wire.send(request_bytes("GET", "/health"))
-        answer = await wire.answer()
+        status, _, body = await wire.answer()
         assert await wire.rest() == b""
         outcomes.broken = False
-    assert answer.status == 500
-    assert answer.json["code"] == "internal_error"
-    assert b"secret detail" not in answer.body
+    assert status == 500
+    assert json.loads(body)["code"] == "internal_error"
+    assert b"secret detail" not in body
 
 
 async def test_a_fault_after_the_stream_has_begun_resets_the_connection(tmp_path):
@@ -89,7 +90,7 @@ async def test_a_fault_after_the_stream_has_begun_resets_the_connection(tmp_path
     async with (
         scripted_upstream() as claude,
         observed(configuration(tmp_path, claude.url)) as (caller, outcomes),
-        wire_to(caller.gateway.url) as wire,
+        connected(caller.gateway.url) as wire,
     ):
         outcomes.broken = True
         head = f"GET /api/chat/stream?message=hi HTTP/1.0\r\nAuthorization: Bearer {caller.key}\r\n\r\n"
@@ -121,9 +122,9 @@ async def test_connections_are_refused_until_it_serves_and_capped_after():
         runner = Runner(web.Application(), ServerSettings())
         await runner.setup()
         await bound.serve(runner)
-        async with wire_to(f"http://127.0.0.1:{port}") as wire:
+        async with connected(f"http://127.0.0.1:{port}") as wire:
             await wire.send(request_bytes("GET", "/"))
-            assert (await wire.answer()).status == 404
+            assert (await wire.answer())[0] == 404
             (connection,) = runner.server.connections
             accepted = connection.transport.get_extra_info("socket")
             assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * 65_536
