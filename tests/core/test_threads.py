@@ -25,7 +25,7 @@ def test_no_thread_is_no_thread():
 
 
 def test_a_container_is_forbidden():
-    with pytest.raises(Forbidden, match="^container: "):
+    with pytest.raises(Forbidden, match=r"^container: "):
         check_account_resources({"container": "c_1", "thread": {"type": "create"}}, CLOSED)
 
 
