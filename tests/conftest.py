@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-from tests.support.recordings import OWN, RECORDINGS, SHARED, Recording
+from tests.support.recordings import miss, own, recorded
 
 
 def pytest_generate_tests(metafunc):
@@ -17,21 +15,13 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture
 def recording(request):
-    """Return one recorded stream.
-
-    Tests are skipped only where there is nothing beside the repository to take recordings from, and never in CI.
-    """
+    """Return one recorded stream."""
     if request.param is None:
-        if SHARED.exists() or os.environ.get("CI"):
-            pytest.fail(f"the recordings are missing: {RECORDINGS}")
-        pytest.skip("no ../shared beside the repository: the recordings of Claude's streams are not here")
+        miss()
     return request.param
 
 
 def _streams():
-    own = [pytest.param(Recording(path), id=f"own/{path.stem}") for path in sorted(OWN.glob("*.sse"))]
-    recorded = [
-        pytest.param(Recording(path), id=f"{path.parent.name}/{path.stem}")
-        for path in sorted(RECORDINGS.glob("*/*.sse"))
-    ]
-    return own + (recorded or [pytest.param(None, id="recordings")])
+    by_hand = [pytest.param(stream, id=f"own/{stream.path.stem}") for stream in own()]
+    real = [pytest.param(stream, id=f"{stream.path.parent.name}/{stream.path.stem}") for stream in recorded()]
+    return by_hand + (real or [pytest.param(None, id="recordings")])

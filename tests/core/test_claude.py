@@ -18,7 +18,7 @@ from gateway.core.claude import (
 from gateway.core.errors import UpstreamCredential, UpstreamMalformed, UpstreamRefused
 from gateway.core.outcome import Usage
 from gateway.core.sse import EventSplitter
-from tests.support.recordings import OWN, RECORDINGS, Recording
+from tests.support.recordings import OWN, Recording, own, recorded
 
 WAYS = pytest.mark.parametrize("way", ["read", "skim"])
 
@@ -101,9 +101,8 @@ def test_both_ways_keep_the_same_books(recording):
 
 def test_the_estimate_of_a_cut_stream_is_seldom_too_low():
     """Measured on all recordings: too low is a cap that does not hold, much too high bills what was not there."""
-    paths = sorted(RECORDINGS.glob("*/*.sse")) or sorted(OWN.glob("*.sse"))
     ratios = []
-    for recording in map(Recording, paths):
+    for recording in recorded() or own():
         if recording.output_told and recording.usage["output_tokens"]:
             cut = [event for event in events_of(recording) if b'"message_delta"' not in event]
             ratios.append(fold(cut, "skim")[0].usage().output_tokens / recording.usage["output_tokens"])

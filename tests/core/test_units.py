@@ -14,7 +14,7 @@ def test_a_duration_is_a_number_of_seconds_or_has_a_unit(text, seconds):
     assert TypeAdapter(Seconds).validate_python(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-1s", "1w", "1h30m", None, True, "nan", "inf"])
+@pytest.mark.parametrize("text", ["", "soon", "-1s", "1w", "1h30m", None, True, "nan", "inf", "9" * 400])
 def test_anything_else_is_no_duration(text):
     with pytest.raises(ValidationError):
         TypeAdapter(Seconds).validate_python(text)

@@ -9,10 +9,13 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import pytest
 
 from tests.support.whatwg import interpret
 
@@ -80,6 +83,56 @@ class Recording:
         """How it ended: ``error``, ``done`` or ``cut``."""
         kinds = {body.get("type") for body in self.bodies}
         return "error" if "error" in kinds else "done" if "message_stop" in kinds else "cut"
+
+
+@cache
+def own() -> tuple[Recording, ...]:
+    """Return the streams made by hand."""
+    return tuple(map(Recording, sorted(OWN.glob("*.sse"))))
+
+
+@cache
+def recorded() -> tuple[Recording, ...]:
+    """Return the recordings, none where they are not."""
+    return tuple(map(Recording, sorted(RECORDINGS.glob("*/*.sse"))))
+
+
+@cache
+def own() -> tuple[Recording, ...]:
+    """Return the streams made by hand."""
+    return tuple(map(Recording, sorted(OWN.glob("*.sse"))))
+
+
+@cache
+def recorded() -> tuple[Recording, ...]:
+    """Return the recordings, none where they are not."""
+    return tuple(map(Recording, sorted(RECORDINGS.glob("*/*.sse"))))
+
+
+def all_recordings() -> list[Recording]:
+    """Return our own streams and the recorded ones, for tests that run through all of them in one go."""
+    if not recorded():
+        miss()
+    return [*own(), *recorded()]
+
+
+def miss() -> NoReturn:
+    """End a test without recordings: skip it where nothing lies beside the repository, and never in CI."""
+    if SHARED.exists() or os.environ.get("CI"):
+        pytest.fail(f"the recordings are missing: {RECORDINGS}")
+    pytest.skip("no ../shared beside the repository: the recordings of Claude's streams are not here")
+
+
+def all_recordings() -> tuple[Recording, ...]:
+    """Return our own streams and the recorded ones, for tests that run through all of them in one go.
+
+    Such a test is skipped only where there is nothing beside the repository to take recordings from, and never in CI.
+    """
+    if not recorded():
+        if SHARED.exists() or os.environ.get("CI"):
+            pytest.fail(f"the recordings are missing: {RECORDINGS}")
+        pytest.skip("no ../shared beside the repository: the recordings of Claude's streams are not here")
+    return own() + recorded()
 
 
 def _note(last: dict[str, int], usage: dict[str, Any]) -> None:
