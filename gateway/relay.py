@@ -241,6 +241,8 @@ class Relay:
             # Whatever is not the last event is given its blank line, or the error frame would become part of it.
             raw = rest if name == b"message_stop" else rest + b"\n\n"
             self._take(raw, [rest], self._monotonic())
+        elif rest.isspace():  # line ends after the last event, for who relays byte by byte
+            self._take(rest, [], self._monotonic())
         if not self._over:
             stopped = self.fold.stopped
             self._end(None if stopped else UpstreamTruncated("The answer from Claude ended before its end."))

@@ -36,7 +36,6 @@ _NOT_FORWARDED = (
     "anthropic-user-profile",
     "anthropic-workspace",
 )
-_BLANK_LINES = (b"\n\n", b"\r\n\r\n", b"\r\r")
 _READ_NAMES = re.compile(rb'"(?:model|max_tokens|stream|metadata|user_id|fallbacks|tools|container|thread|file_id)"')
 _FILE_ID = b'"file_id"'
 # _ and a to z. The look-ahead leaves one literal byte to search for, which is ten times as fast as five.
@@ -48,11 +47,10 @@ class MessagesEncoder:
 
     forwards_errors = True
 
-    __slots__ = ("_fold", "_last")
+    __slots__ = ("_fold",)
 
     def __init__(self, fold: Fold) -> None:
         self._fold = fold
-        self._last = b"\n\n"
 
     def feed(self, raw: bytes, events: list[bytes], now_ms: int) -> bytes:  # noqa: ARG002 - the relay's interface
         """Return the bytes as they came, up to an error about the gateway's own credential."""
@@ -62,7 +60,6 @@ class MessagesEncoder:
             if isinstance(fold.error, UpstreamCredential):
                 raw = raw[: raw.index(event)]
                 break
-        self._last = raw
         return raw
 
     def done(self, summary: Summary, now_ms: int) -> bytes:  # noqa: ARG002 - the relay's interface
@@ -71,9 +68,7 @@ class MessagesEncoder:
 
     def error(self, error: GatewayError, request_id: str, now_ms: int) -> bytes:  # noqa: ARG002 - the same
         """Return an ``error`` event in Claude's shape."""
-        # A stream may be cut where only the blank line of its last event is missing.
-        start = b"event: error\ndata: " if self._last.endswith(_BLANK_LINES) else b"\n\nevent: error\ndata: "
-        return start + orjson.dumps(error_body(error, request_id)) + b"\n\n"
+        return b"event: error\ndata: " + orjson.dumps(error_body(error, request_id)) + b"\n\n"
 
 
 def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
