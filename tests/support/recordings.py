@@ -97,18 +97,6 @@ def recorded() -> tuple[Recording, ...]:
     return tuple(map(Recording, sorted(RECORDINGS.glob("*/*.sse"))))
 
 
-@cache
-def own() -> tuple[Recording, ...]:
-    """Return the streams made by hand."""
-    return tuple(map(Recording, sorted(OWN.glob("*.sse"))))
-
-
-@cache
-def recorded() -> tuple[Recording, ...]:
-    """Return the recordings, none where they are not."""
-    return tuple(map(Recording, sorted(RECORDINGS.glob("*/*.sse"))))
-
-
 def all_recordings() -> list[Recording]:
     """Return our own streams and the recorded ones, for tests that run through all of them in one go."""
     if not recorded():
@@ -121,18 +109,6 @@ def miss() -> NoReturn:
     if SHARED.exists() or os.environ.get("CI"):
         pytest.fail(f"the recordings are missing: {RECORDINGS}")
     pytest.skip("no ../shared beside the repository: the recordings of Claude's streams are not here")
-
-
-def all_recordings() -> tuple[Recording, ...]:
-    """Return our own streams and the recorded ones, for tests that run through all of them in one go.
-
-    Such a test is skipped only where there is nothing beside the repository to take recordings from, and never in CI.
-    """
-    if not recorded():
-        if SHARED.exists() or os.environ.get("CI"):
-            pytest.fail(f"the recordings are missing: {RECORDINGS}")
-        pytest.skip("no ../shared beside the repository: the recordings of Claude's streams are not here")
-    return own() + recorded()
 
 
 def _note(last: dict[str, int], usage: dict[str, Any]) -> None:
