@@ -123,7 +123,9 @@ def _check_temperature(body: dict[str, Any]) -> None:
 
 
 def _check_metadata(body: dict[str, Any]) -> None:
-    metadata = body.get("metadata") or {}
+    metadata = body.get("metadata")
+    if metadata is None:
+        return
     if not isinstance(metadata, dict):
         raise invalid("metadata: Input should be a valid dictionary")
     if not isinstance(metadata.get("user_id"), str | None):
@@ -131,12 +133,12 @@ def _check_metadata(body: dict[str, Any]) -> None:
 
 
 def _system(body: dict[str, Any]) -> str:
-    system = body.get("system") or ""
+    system = body.get("system")
     if isinstance(system, list):
         check_text_blocks("system", system)
-    elif not isinstance(system, str):
+    elif not isinstance(system, str | None):
         raise invalid("system: Input should be a valid string")
-    return text_of(system)
+    return text_of(system or "")
 
 
 def _tools(body: dict[str, Any]) -> tuple[Tool, ...]:

@@ -102,9 +102,9 @@ def _check_block(where: str, block: Any) -> None:
         raise invalid(f"{where}: Input should be a valid dictionary or object to extract fields from")
     if "type" not in block:
         raise invalid(f"{where}.type: Field required")
-    for name in ("id", "tool_use_id"):
+    for name in ("type", "id", "tool_use_id"):
         if not isinstance(block.get(name, ""), str):
-            raise invalid(f"{where}.{block['type']}.{name}: Input should be a valid string")
+            raise invalid(f"{where}.{name}: Input should be a valid string")
     if block["type"] == "text":
         if not isinstance(block.get("text"), str):
             raise invalid(f"{where}.text.text: Field required")

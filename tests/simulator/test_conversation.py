@@ -56,8 +56,12 @@ def test_texts_are_joined_by_lines():
         ([{"role": "bot", "content": "Hi"}], "messages.0.role: Input should be 'user' or 'assistant'"),
         ([{"role": {}, "content": "Hi"}], "messages.0.role: Input should be 'user' or 'assistant'"),
         (
+            [{"role": "user", "content": [{"type": {}, "text": "Hi"}]}],
+            "messages.0.content.0.type: Input should be a valid string",
+        ),
+        (
             [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": []}]}],
-            "messages.0.content.0.tool_result.tool_use_id: Input should be a valid string",
+            "messages.0.content.0.tool_use_id: Input should be a valid string",
         ),
         ([user(3)], "messages.0.content: Input should be a valid list"),
         ([user("")], "messages.0: all messages must have non-empty content"),
