@@ -14,7 +14,7 @@ from typing import Self
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.core.errors import GatewayError, GatewayFault, InvalidRequest, QueryTooLong
 from gateway.core.trace import new_request_id
@@ -39,6 +39,20 @@ class _Protocol(RequestHandler):
     """One client's connection."""
 
     __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came.
+
+        A body whose framing breaks is told to the handler that reads it; aiohttp leaves it waiting for the rest.
+        """
+        super().data_received(data)
+        request = self._current_request
+        if request is None or not self._messages or not isinstance(self._messages[-1][0], _ErrInfo):
+            return
+        if not request.content.is_eof():
+            self.close()
+            request.content.set_exception(web.RequestPayloadError("broken framing"))
+            request.content.feed_eof()
 
     def handle_error(
         self,
