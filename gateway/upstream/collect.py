@@ -68,10 +68,10 @@ class Collector:
     def _decompress(self, body: bytes) -> bytes:
         inflater = zlib.decompressobj(_GZIP_OR_ZLIB)
         try:
-            plain = inflater.decompress(body, self._limit)
+            plain = inflater.decompress(body, self._limit + 1)
         except zlib.error as error:
             raise UpstreamMalformed("Claude's answer is compressed and damaged.", detail=str(error)) from error
-        if len(plain) >= self._limit:
+        if len(plain) > self._limit:
             raise UpstreamMalformed("Claude's answer is larger than this gateway takes.")
         if not inflater.eof:
             raise UpstreamMalformed("Claude's answer is compressed and damaged.", detail="it is cut off")

@@ -21,6 +21,7 @@ from gateway.core.errors import GatewayError, UpstreamMalformed, UpstreamTruncat
 
 _PENDING_LIMIT = 256 * 1024
 _INFORMATIONAL = 200
+_HEADER_OVERHEAD = 4  # colon, space, line end
 
 
 class BodySink(Protocol):
@@ -170,7 +171,7 @@ class Exchange:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; what comes after the body is passed over."""
-        self._head_size += len(name) + len(value)
+        self._head_size += len(name) + len(value) + _HEADER_OVERHEAD
         if self._head_size > self._max_headers:
             raise UpstreamMalformed("The head of Claude's answer is too large.")
         if not self.head.done():

@@ -1,0 +1,34 @@
+"""Every test here runs on both event loops: asyncio's, and uvloop, which the gateway is served on."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+import uvloop
+
+from gateway.tasks import TaskOwner
+from tests.support.upstreams import Spawned
+
+
+def pytest_asyncio_loop_factories(config, item):
+    """Return the loops, by their names in a test's id."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    """After each test: no socket and no task is left for the garbage collector to warn of."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+async def spawned():
+    """Start tasks; at the end none that was started may be unfinished or have failed."""
+    failures: list[BaseException] = []
+    owner = Spawned(TaskOwner(failures.append))
+    yield owner
+    await owner.close()
+    assert not failures
