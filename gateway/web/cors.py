@@ -18,6 +18,8 @@ from gateway.core.errors import OriginNotAllowed
 from gateway.core.origins import Origins
 
 EXPOSED = "X-Request-Id, request-id, Retry-After, RateLimit, RateLimit-Policy"
+# By these Claude's SDK decides whether and when it tries again; without them it would in a browser, against our word.
+EXPOSED_TO_SDKS = f"{EXPOSED}, retry-after-ms, x-should-retry"
 _HEADERS = frozenset({"accept", "authorization", "cache-control", "content-type", "last-event-id", "x-api-key"}) | {
     "traceparent",
     "tracestate",
@@ -59,8 +61,14 @@ def _header_allowed(name: str) -> bool:
     return name in _HEADERS or name.startswith(_PREFIXES)
 
 
-def cors_headers(origin: str | None, origins: Origins) -> Mapping[str, str]:
-    """Return what an answer says about the origin that asked."""
+def cors_headers(origin: str | None, origins: Origins, exposed: str) -> Mapping[str, str]:
+    """Return what an answer says about the origin that asked.
+
+    Args:
+        origin: Who asked.
+        origins: Who may read.
+        exposed: The headers that it may read.
+    """
     if origin is None or not origins.cors_allowed(origin):
         return {}
-    return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": EXPOSED}
+    return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": exposed}

@@ -17,7 +17,7 @@ from gateway.core.errors import BodyTooLarge, GatewayError, GatewayFault, Method
 from gateway.core.ratelimit_headers import ratelimit_headers
 from gateway.core.trace import new_request_id, trace_of
 from gateway.web.client_side import reset
-from gateway.web.cors import cors_headers, is_preflight, preflight
+from gateway.web.cors import EXPOSED, EXPOSED_TO_SDKS, cors_headers, is_preflight, preflight
 from gateway.web.dialects import dialect_of
 from gateway.web.record import RECORD, Record
 from gateway.web.services import SERVICES, Services
@@ -95,7 +95,8 @@ async def decorate(request: web.Request, response: web.StreamResponse) -> None:
     headers.setdefault("request-id", record.request_id)
     headers["Server"] = "tokenweir"
     headers["Vary"] = "Origin"
-    headers.update(cors_headers(request.headers.get("Origin"), services.origins))
+    exposed = EXPOSED_TO_SDKS if dialect_of(request.path).verbatim else EXPOSED
+    headers.update(cors_headers(request.headers.get("Origin"), services.origins, exposed))
     if record.states:
         headers.update(ratelimit_headers(record.states))
     if services.streams.draining:

@@ -38,7 +38,7 @@ def preflight(caller, origin, path=PATH, **headers):
 # Cross-origin reads.
 
 
-@pytest.mark.parametrize("path", [GET, "/api/chat/stream", "/health", "/no/such/route", "/v1/messages"])
+@pytest.mark.parametrize("path", [GET, "/api/chat/stream", "/health", "/no/such/route"])
 async def test_a_listed_origin_may_read_every_answer_whatever_its_status(shop, path):
     async with scripted_upstream() as claude, shop(claude) as caller, ask(caller, path, Origin=SHOP) as response:
         await response.read()
@@ -47,6 +47,13 @@ async def test_a_listed_origin_may_read_every_answer_whatever_its_status(shop, p
     assert response.headers["Vary"] == "Origin"
     assert response.headers["X-Request-Id"]
     assert "Access-Control-Allow-Credentials" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/models", "/v1/no/such/route"])
+async def test_on_claudes_routes_a_page_reads_also_what_sdks_decide_by(shop, path):
+    async with scripted_upstream() as claude, shop(claude) as caller, ask(caller, path, Origin=SHOP) as response:
+        await response.read()
+    assert response.headers["Access-Control-Expose-Headers"] == f"{EXPOSED}, retry-after-ms, x-should-retry"
 
 
 async def test_a_browser_can_read_what_claude_refuses(shop):
