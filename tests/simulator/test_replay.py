@@ -1,5 +1,4 @@
 import random
-from pathlib import Path
 
 import orjson
 import pytest
@@ -7,8 +6,8 @@ import pytest
 from gateway.simulator import replay
 from gateway.simulator.refusals import Refused
 from gateway.simulator.wire import Pace
+from tests.support.recordings import all_recordings
 
-RECORDINGS = Path(__file__).parents[3] / "shared" / "recordings"
 SMALL = (
     b'event: message_start\r\ndata: {"type":"message_start","message":{"id":"m","content":[],"usage":'
     b'{"input_tokens":3,"output_tokens":1}}}\r\n\r\n'
@@ -57,16 +56,16 @@ def test_a_whole_message_is_added_up():
 
 
 @pytest.mark.parametrize(
-    ("recording", "said"),
+    ("wire", "said"),
     [
         (b'event: error\ndata: {"type":"error"}\n\n', "ends in an error event"),
         (b"", "is not one whole message"),
         (b'event: content_block_stop\ndata: {"type":"content_block_delta","index":5}\n\n', "is not one whole message"),
     ],
 )
-def test_what_is_no_message_is_refused(recording, said):
+def test_what_is_no_message_is_refused(wire, said):
     with pytest.raises(Refused, match=said):
-        replay.message(replay.split(recording))
+        replay.message(replay.split(wire))
 
 
 def test_an_unknown_delta_is_left_out():
@@ -104,9 +103,6 @@ def test_a_name_stays_inside_its_directory(tmp_path):
             replay.find(inside, name)
 
 
-@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="the recordings are not beside this checkout")
 def test_every_recording_is_split_without_losing_a_byte():
-    paths = sorted(RECORDINGS.rglob("*.sse"))
-    assert len(paths) > 500
-    for path in paths:
-        assert b"".join(replay.load(path)) == path.read_bytes()
+    for recording in all_recordings():
+        assert b"".join(replay.load(recording.path)) == recording.raw
