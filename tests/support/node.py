@@ -12,7 +12,7 @@ from typing import NoReturn
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1] / "sdk_typescript"
-_OLDEST = 20
+_OLDEST = 18
 _PATIENCE = 120.0
 
 
