@@ -10,7 +10,7 @@ from dataclasses import replace
 from aiohttp import web
 
 from gateway.core.call import Call, Restrictions
-from gateway.core.errors import RateLimited
+from gateway.core.errors import GatewayError, RateLimited
 from gateway.core.principal import Principal
 from gateway.core.quota.holds import ONE_REQUEST, ONE_STREAM, Refused, Reservation
 from gateway.core.quota.limits import LimitSet
@@ -38,9 +38,13 @@ async def handle(request: web.Request, dialect: Dialect, parse: Parse) -> web.St
     try:
         principal = await authenticate(request, record, services, anonymous=not dialect.verbatim)
         record.principal = principal
-        content = await body.read(request, services.server.body_timeout)
         entitlement = services.entitlements.of(principal)
-        call = parse(request, content, entitlement.restrictions)
+        try:
+            content = await body.read(request, services.server.body_timeout)
+            call = parse(request, content, entitlement.restrictions)
+        except GatewayError:
+            await _look(services, record, principal, entitlement.limits)
+            raise
         record.model, record.stream = call.model, call.stream
         if call.end_user is not None:
             record.principal = principal = replace(principal, end_user=services.pseudonym(call.end_user))
@@ -67,6 +71,14 @@ async def _reserve(services: Services, record: Record, principal: Principal, lim
             f"The limit {held.limit} of your plan is reached.", limit=held.limit, retry_after=held.retry_after
         )
     services.streams.holds.add(record.request_id)
+
+
+async def _look(services: Services, record: Record, principal: Principal, limits: LimitSet) -> None:
+    """Note where the limits stand, for an answer to a request that takes nothing from them."""
+    applied = limits.of_caller(principal.address, None)
+    held = await services.holds.reserve(Reservation(record.request_id, applied, {}), time.monotonic())
+    record.states = held.states
+    await services.holds.cancel(record.request_id, time.monotonic())
 
 
 async def _answer(

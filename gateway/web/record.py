@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from gateway.core.claude import Fold
-from gateway.core.errors import GatewayError, RateLimited
+from gateway.core.errors import GatewayError, GatewayFault, RateLimited
 from gateway.core.outcome import Kind, Outcome, Phase
 from gateway.core.pricing import PriceBook
 from gateway.core.principal import Principal
@@ -99,6 +99,7 @@ class Record:
             output_seconds=None if first is None or timing.last_token is None else timing.last_token - first,
             longest_gap=timing.longest_gap,
             client_bytes=self.client_bytes,
+            client_request_id=self.client_request_id,
         )
 
     def _kind(self) -> Kind:
@@ -106,7 +107,8 @@ class Record:
             return "disconnected"
         if self.error is None:
             return "done"
-        return "error" if self.attempts else "refused"
+        # A fault of ours refuses nobody: it is an error wherever it happens.
+        return "error" if self.attempts or self.error.code == GatewayFault.code else "refused"
 
     def _phase(self) -> Phase:
         if self.timing.first_token is not None:
