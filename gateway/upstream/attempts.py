@@ -35,6 +35,7 @@ class Attempts:
         settings: Deadlines and the retry policy.
         wait: How the caller waits.
         on_retry: Told of every further attempt: the upstream that failed, and the error's code.
+        jitter: A random number from 0 to 1.
 
     Attributes:
         count: Attempts so far.
@@ -51,6 +52,8 @@ class Attempts:
         settings: TransportSettings,
         wait: Wait,
         on_retry: Callable[[str, str], None] = lambda _upstream, _code: None,
+        *,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._upstreams = upstreams
         self._call = call
@@ -58,6 +61,7 @@ class Attempts:
         self._settings = settings
         self._wait = wait
         self._on_retry = on_retry
+        self._jitter = jitter
         self.count = 0
         self.upstream = ""
         self.started: float | None = None
@@ -102,11 +106,10 @@ class Attempts:
             self.exchange.abort()
 
     async def _backoff(self, code: str, asked: float | None) -> bool:
-        now = time.monotonic()
         if self.count > self._settings.retries or self.started is None:
             return False
-        remaining = self._settings.retry_budget - (now - self.started)
-        wait = next_wait(self.count, asked, remaining, random.random())  # noqa: S311 - jitter, not a secret
+        remaining = self._settings.retry_budget - (time.monotonic() - self.started)
+        wait = next_wait(self.count, asked, remaining, self._jitter())
         if wait is None:
             return False
         self.abort()

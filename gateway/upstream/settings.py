@@ -34,7 +34,9 @@ class TransportSettings(BaseModel):
 
     connect_timeout: Seconds = Field(5.0, description="TCP and TLS. Claude's SDK uses 5 s as well.")
     first_byte_timeout: Seconds = Field(
-        120.0, description="Request sent to response headers. Long prompts take tens of seconds to read."
+        120.0,
+        description="Request sent to response headers. Long prompts take tens of seconds to read. A whole message may "
+        "take until the total deadline: its headers come when it is complete.",
     )
     idle_timeout: Seconds = Field(
         120.0, description="Longest gap between two reads of a stream. Claude pings long silences every 15 s or so."

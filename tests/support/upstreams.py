@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,7 +45,6 @@ class Kept:
     ended: bool = False
     error: GatewayError | None = None
     over: asyncio.Event = field(default_factory=asyncio.Event)
-    came: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property
     def body(self) -> bytes:
@@ -106,10 +106,17 @@ def upstream_at(url: str, spawn: Spawned, *, key: str = "sk-ant-key", **settings
     return Upstream(UpstreamSettings(name="claude", base_url=url, api_key=key), transport, spawn)
 
 
+def refusing_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
 async def until(condition: Any) -> None:
     """Let the loop run until a condition holds."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the conditions are states of sockets, which announce nothing
             await asyncio.sleep(0)
 
 

@@ -432,7 +432,7 @@ async def test_the_fault_of_a_sink_ends_the_exchange(spawned):
     asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context["exception"]))
 
     class Broken(Kept):
-        def data(self, chunk):
+        def data(self, _):
             raise ZeroDivisionError
 
     attached = asyncio.Event()

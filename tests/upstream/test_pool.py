@@ -12,7 +12,7 @@ from gateway.upstream import pool as pool_module
 from gateway.upstream.pool import Address, Pool
 from gateway.upstream.settings import TransportSettings
 from tests.support.scripted_upstream import answer, scripted_upstream
-from tests.support.upstreams import GET, Kept, until, upstream_at, within
+from tests.support.upstreams import GET, Kept, refusing_port, until, upstream_at, within
 
 HELLO = answer(200, b"hello")
 
@@ -24,13 +24,6 @@ async def whole(upstream, connection=None):
     exchange.attach(kept)
     await kept.wait()
     return exchange
-
-
-def refusing_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 async def test_an_idle_connection_is_used_again_the_last_one_first(spawned):
