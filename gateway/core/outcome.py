@@ -69,6 +69,7 @@ class Outcome:
         output_seconds: First content delta to the last.
         longest_gap: Longest silence between two content deltas of the stream.
         client_bytes: Bytes of body written to the client.
+        client_request_id: The client's own ``X-Request-Id``, if it sent one that a log can hold.
     """
 
     request_id: str
@@ -101,6 +102,7 @@ class Outcome:
     output_seconds: float | None
     longest_gap: float | None
     client_bytes: int
+    client_request_id: str | None = None
 
     @property
     def tokens_per_second(self) -> float | None:

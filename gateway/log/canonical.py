@@ -19,7 +19,18 @@ from gateway.core.errors import (
 from gateway.core.outcome import Outcome
 
 FIELDS = (
-    *("request_id", "upstream_request_id", "trace_id", "route", "method", "dialect", "status", "kind", "phase"),
+    *(
+        "request_id",
+        "upstream_request_id",
+        "client_request_id",
+        "trace_id",
+        "route",
+        "method",
+        "dialect",
+        "status",
+        "kind",
+        "phase",
+    ),
     *(
         "error",
         "error_origin",
@@ -65,6 +76,7 @@ def fields_of(outcome: Outcome, address: str | None) -> dict[str, Any]:
     fields = {
         "request_id": outcome.request_id,
         "upstream_request_id": outcome.upstream_request_id,
+        "client_request_id": outcome.client_request_id,
         "trace_id": outcome.trace_id,
         "route": outcome.route,
         "method": outcome.method,

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from gateway.core.errors import BodyTooLarge, GatewayError, GatewayFault, MethodNotAllowed, NotFound
 from gateway.core.ratelimit_headers import ratelimit_headers
-from gateway.core.trace import new_request_id, trace_of
+from gateway.core.trace import client_request_id, new_request_id, trace_of
 from gateway.web.client_side import reset
 from gateway.web.cors import EXPOSED, EXPOSED_TO_SDKS, cors_headers, is_preflight, preflight
 from gateway.web.dialects import dialect_of
@@ -114,6 +114,7 @@ def _record(request: web.Request, services: Services) -> Record:
         method=request.method,
         address=services.proxies.client_address(peer[0] if peer else "", headers.getall("X-Forwarded-For", ())),
         route=resource.canonical if resource else "other",
+        client_request_id=client_request_id(headers.get("X-Request-Id")),
         traceparent=trace.traceparent,
         tracestate=trace.tracestate,
         trace_id=trace.trace_id,

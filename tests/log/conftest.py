@@ -88,4 +88,5 @@ def outcome():
         output_seconds=2.0,
         longest_gap=0.4,
         client_bytes=1234,
+        client_request_id="of-the-client",
     )
