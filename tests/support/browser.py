@@ -6,8 +6,10 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import aiohttp
 from aiohttp import web
 from playwright.async_api import Browser, async_playwright
+from yarl import URL
 
 from tests.support.node import missing
 
@@ -21,6 +23,7 @@ _ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+_OF_ONE_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "server", "date"})
 _TYPES = {"html": "text/html", "js": "text/javascript", "mjs": "text/javascript"}
 
 
@@ -39,12 +42,15 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def pages(**files: bytes) -> AsyncIterator[int]:
+async def pages(api: str | None = None, **files: bytes) -> AsyncIterator[int]:
     """Serve files by name (``page_html`` is ``/page.html``) on this machine; gives the port.
 
-    ``http://127.0.0.1:port`` and ``http://localhost:port`` are two origins.
+    ``http://127.0.0.1:port`` and ``http://localhost:port`` are two origins. With ``api`` the server is a proxy too, as
+    nginx in front of a frontend: everything below ``/api/`` is passed on to it, with the browser's headers.
     """
     app = web.Application()
+    if api is not None:
+        app.router.add_get("/api/{path:.*}", _passing_on(api))
     for name, content in files.items():
         stem, _, suffix = name.rpartition("_")
         app.router.add_get(f"/{stem}.{suffix}", _answer(content, _TYPES[suffix]))
@@ -55,6 +61,21 @@ async def pages(**files: bytes) -> AsyncIterator[int]:
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+def _passing_on(api: str):
+    async def handler(request: web.Request) -> web.StreamResponse:
+        async with aiohttp.ClientSession(auto_decompress=False) as session:
+            url = URL(api).join(request.rel_url)
+            async with session.get(url, headers=request.headers) as answer:
+                kept = {name: value for name, value in answer.headers.items() if name.lower() not in _OF_ONE_HOP}
+                response = web.StreamResponse(status=answer.status, headers=kept)
+                await response.prepare(request)
+                async for chunk in answer.content.iter_any():
+                    await response.write(chunk)
+                return response
+
+    return handler
 
 
 def _answer(content: bytes, kind: str):
