@@ -22,6 +22,7 @@ run: $(RUNTIME) ## Set up, and start the gateway with a pretend Claude (ARGS="--
 
 test: $(DEV) ## Set up, and run all tests with coverage (ARGS="-k name" for some)
 	@tools/setup.sh browser
+	@tools/setup.sh nginx
 	@tools/setup.sh node
 	$(BIN)/python -m pytest --cov=gateway --cov-branch --cov-report=term --cov-fail-under=95 $(ARGS)
 	$(BIN)/coverage report --include='gateway/core/*' --fail-under=100

@@ -1,10 +1,23 @@
 #!/usr/bin/env bash
-# Set up one thing that Make cannot: tools/setup.sh venv PYTHON DIRECTORY | browser | node
-# What is there already is left alone. As root on Debian or Ubuntu missing packages are installed; else it is said
-# which ones are missing.
+# Set up one thing that Make cannot: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | node
+# What is there already is left alone. As root on Debian or Ubuntu missing packages are installed; else it is said which
+# ones are missing. Without a Python nothing works; without the others the tests that need them are skipped, but in CI.
 set -euo pipefail
 
 can_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+# Installed for a few tests, a server is not to be started, neither now nor at the next boot.
+without_services() {
+    local policy=/usr/sbin/policy-rc.d
+    if [ -e "$policy" ]; then
+        "$@"
+        return
+    fi
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+    "$@"
+}
 
 install_packages() {
     echo "Installing $* ..."
@@ -13,18 +26,30 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
-need() { # NAME, packages
+missing() { # NAME, packages
     local name=$1
     shift
+    echo "$name is missing; on Debian and Ubuntu: apt-get install $*"
+}
+
+need() { # NAME, packages
     if can_install; then
-        install_packages "$@"
+        install_packages "${@:2}"
     else
-        echo "error: $name is missing. Install it (on Debian and Ubuntu: apt-get install $*) and try again." >&2
+        echo "error: $(missing "$@")" >&2
         exit 1
     fi
 }
 
-venv() { # PYTHON, DIRECTORY
+want() { # NAME, packages
+    if can_install || [ -n "${CI:-}" ]; then
+        need "$@"
+    else
+        echo "note: $(missing "$@"). The tests that need it are skipped." >&2
+    fi
+}
+
+setup_venv() { # PYTHON, DIRECTORY
     local python=$1 directory=$2
     if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
         echo "error: $python is not Python 3.11 or newer; name another with make PYTHON=..." >&2
@@ -37,26 +62,33 @@ venv() { # PYTHON, DIRECTORY
     "$python" -m venv --clear "$directory"
 }
 
-browser() {
-    command -v chromium >/dev/null || need Chromium chromium
+setup_browser() {
+    command -v chromium >/dev/null || want Chromium chromium
 }
 
-node() {
+setup_nginx() {
+    PATH=$PATH:/usr/sbin command -v nginx >/dev/null && return
+    if can_install; then without_services need nginx nginx-light; else want nginx nginx-light; fi
+    if command -v systemctl >/dev/null; then systemctl disable --quiet nginx 2>/dev/null || true; fi
+}
+
+setup_node() {
     local project
     for project in tests/*/package-lock.json web/package-lock.json; do
         [ -f "$project" ] || continue
-        new_enough_node || need "Node.js 18 or newer" nodejs npm
-        new_enough_node || { echo "error: Node.js is older than 18" >&2; exit 1; }
-        packages "$(dirname "$project")"
+        node_is_new_enough || want "Node.js 18 or newer" nodejs npm
+        if node_is_new_enough; then npm_packages "$(dirname "$project")"; fi
     done
 }
 
-new_enough_node() {
-    command -v npm >/dev/null && node_major=$(command node --version 2>/dev/null) && node_major=${node_major#v} &&
-        [ "${node_major%%.*}" -ge 18 ]
+node_is_new_enough() {
+    local version
+    command -v npm >/dev/null && version=$(node --version 2>/dev/null) || return 1
+    version=${version#v}
+    [ "${version%%.*}" -ge 18 ]
 }
 
-packages() { # DIRECTORY: once for each lock file
+npm_packages() { # DIRECTORY: once for each lock file
     local installed=$1/node_modules/.installed
     if [ ! -f "$installed" ] || [ "$1/package-lock.json" -nt "$installed" ]; then
         echo "Installing the packages of $1 ..."
@@ -66,6 +98,9 @@ packages() { # DIRECTORY: once for each lock file
 }
 
 case "${1:-}" in
-    venv | browser | node) "$@" ;;
-    *) echo "usage: tools/setup.sh venv PYTHON DIRECTORY | browser | node" >&2; exit 2 ;;
+    venv | browser | nginx | node) "setup_$1" "${@:2}" ;;
+    *)
+        echo "usage: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | node" >&2
+        exit 2
+        ;;
 esac
