@@ -165,32 +165,6 @@ async def test_the_probe_of_the_root_is_answered_without_a_key(shop):
     assert not claude.requests
 
 
-async def test_a_compressed_request_is_read_and_sent_on_plain(shop):
-    body = json.dumps(ASK).encode()
-    packed = gzip.compress(body)
-    async with (
-        scripted_upstream(answer(200, MESSAGE)) as claude,
-        shop(claude) as caller,
-        caller.post("/v1/messages", packed, **{"Content-Encoding": "gzip"}) as response,
-    ):
-        assert response.status == 200
-    assert claude.requests[0].body == body
-    assert "content-encoding" not in claude.requests[0].headers
-
-
-@pytest.mark.parametrize("packed", [b"no gzip", gzip.compress(json.dumps(ASK).encode())[:-12]])
-async def test_a_request_that_is_compressed_and_damaged_is_a_400(shop, packed):
-    async with (
-        scripted_upstream() as claude,
-        shop(claude) as caller,
-        connected(caller.gateway.url, post(caller, packed, "content-encoding: gzip")) as raw,
-    ):
-        status, _, body = await raw.answer()
-    assert status == 400
-    assert b"secret" not in body
-    assert not claude.requests
-
-
 async def test_an_http_1_0_client_gets_the_bytes_unframed(shop):
     async with scripted_upstream(stream(HELLO, 7)) as claude, shop(claude) as caller:
         request = post(caller, json.dumps(STREAM).encode()).replace(b"HTTP/1.1", b"HTTP/1.0")
