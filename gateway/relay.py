@@ -142,7 +142,7 @@ class Relay:
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._over = self._closed = False
-        self._blocked = False
+        self._blocked: Client | None = None
         self._cut: GatewayError | None = None
         self._last_read = self._last_write = monotonic()
         self._stopped_at: float | None = None
@@ -184,18 +184,18 @@ class Relay:
         if self._cut is not None:
             self._end(self._cut)
             return
-        if self._blocked:  # by heartbeats, but still
+        if self._blocked is not None:  # by heartbeats, but still
             source.pause()
         self._arm()
 
     async def run(self) -> None:
         """Return when the attempt is over and the client has taken what it brought; ``failure`` says how."""
-        while self._blocked or not self._over:
-            if self._blocked:
-                await self._drain()
-                continue
-            self._waiter = self._loop.create_future()
-            await self._waiter
+        while self._blocked is not None or not self._over:
+            if self._blocked is not None:
+                await self._drain(self._blocked)
+            else:
+                self._waiter = self._loop.create_future()
+                await self._waiter
 
     def close(self) -> None:
         """Stop the timer and, unless it is over in order, the upstream."""
@@ -203,9 +203,7 @@ class Relay:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._source is not None:
-            self._source.abort()
-            self._source = None
+        self._stop_source()
 
     def cut(self, error: GatewayError) -> None:
         """End the stream from outside, with an error for the client; also one that has not begun."""
@@ -281,13 +279,13 @@ class Relay:
         self.sent += len(data)
         self._last_write = now
         if client.writing_paused:
-            if self._blocked:  # the last bytes of a body can come after the pause
+            if self._blocked is not None:  # the last bytes of a body can come after the pause
                 self._waiting_bytes += len(data)
             else:
                 self._block(client, now)
 
     def _block(self, client: Client, now: float) -> None:
-        self._blocked = True
+        self._blocked = client
         self.pauses += 1
         self._waiting_bytes, self._progress_at = client.waiting_bytes, now
         if self._source is not None:
@@ -295,10 +293,9 @@ class Relay:
         self._arm()
         self._wake()
 
-    async def _drain(self) -> None:
-        if self._client is not None:
-            await self._client.drain()
-        self._blocked = False
+    async def _drain(self, client: Client) -> None:
+        await client.drain()
+        self._blocked = None
         self._last_read = self._monotonic()
         if self._source is not None:
             self._source.resume()
@@ -308,10 +305,14 @@ class Relay:
         if self._over:
             return
         self._over, self.failure = True, failure
-        if failure is not None and self._source is not None:
+        if failure is not None:
+            self._stop_source()
+        self._wake()
+
+    def _stop_source(self) -> None:
+        if self._source is not None:
             self._source.abort()
             self._source = None
-        self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -329,7 +330,7 @@ class Relay:
 
     def _due(self, now: float) -> float:
         limits = self._limits
-        if self._blocked:
+        if self._blocked is not None:
             return min(self._deadline, now + limits.slow_client_timeout / _LOOKS)
         due = self._last_write + limits.heartbeat
         if self._over:  # between two attempts: the client is kept awake
@@ -344,14 +345,15 @@ class Relay:
     def _tick(self) -> None:
         self._timer = None
         now = self._monotonic()
-        if self._over and not self._blocked:
+        if self._over and self._blocked is None:
             self._beat(now)
         elif now >= self._deadline:
             self._expire(StreamTooLong("The answer took longer than this gateway allows."))
-        elif self._blocked:
-            self._watch_slow_client(now)
+        elif self._blocked is not None:
+            self._watch(self._blocked, now)
         elif self._stopped_at is not None and now >= self._stopped_at + _STOP_GRACE:
-            self._finish_lingering()
+            self._stop_source()
+            self._end(None)
         elif self._source is not None and now >= self._last_read + self._limits.idle_timeout:
             self._end(UpstreamTimeout("Claude went silent in the middle of the answer."))
         else:
@@ -362,16 +364,7 @@ class Relay:
         if now >= self._last_write + self._limits.heartbeat:
             self.heartbeat()
 
-    def _finish_lingering(self) -> None:
-        if self._source is not None:
-            self._source.abort()
-            self._source = None
-        self._end(None)
-
-    def _watch_slow_client(self, now: float) -> None:
-        client = self._client
-        if client is None:
-            return
+    def _watch(self, client: Client, now: float) -> None:
         if client.waiting_bytes < self._waiting_bytes:
             self._waiting_bytes, self._progress_at = client.waiting_bytes, now
         elif now >= self._progress_at + self._limits.slow_client_timeout:
@@ -380,10 +373,10 @@ class Relay:
     def _expire(self, error: GatewayError) -> None:
         """End the stream; a client that does not read cannot be told why."""
         self._end(error)
-        if self._blocked and self._client is not None:
+        if self._blocked is not None:
             self.failure = self.failure or error  # a complete answer has not reached it either
             self._closed = True
-            self._client.abort()
+            self._blocked.abort()
 
 
 def _name_of_whole(event: bytes) -> bytes | None:

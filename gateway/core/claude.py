@@ -301,7 +301,8 @@ class Fold:
         return delta
 
     def _fail(self, error: GatewayError) -> None:
-        self.error = self.error or error
+        if not self.stopped:  # after message_stop nothing can spoil the answer any more
+            self.error = self.error or error
 
 
 _KNOWN = frozenset(
