@@ -35,9 +35,11 @@ from gateway.quota.memory import MemoryHoldStore
 from gateway.tasks import TaskOwner
 from gateway.upstream.client import Upstream
 from gateway.web.body import BodyBudget
+from gateway.web.docs import add_docs
 from gateway.web.edge import decorate, edge
 from gateway.web.entitlements import Entitlements
 from gateway.web.ops import create_ops
+from gateway.web.pages import add_demo
 from gateway.web.routes import add_routes
 from gateway.web.server import BoundSocket, Runner
 from gateway.web.services import SERVICES, Services
@@ -178,6 +180,8 @@ def _runners(services: Services) -> tuple[Runner, Runner]:
     app[SERVICES] = services
     app.on_response_prepare.append(decorate)
     add_routes(app)
+    add_demo(app)
+    add_docs(app, services.server)
     return Runner(app, services.server), Runner(create_ops(app), services.server)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from gateway.web.docs import add_ops_document
 from gateway.web.services import SERVICES
 
 
@@ -36,4 +37,5 @@ def create_ops(services_of: web.Application) -> web.Application:
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
+    add_ops_document(app)
     return app
