@@ -19,6 +19,7 @@ from gateway.web.services import SERVICES
 # times as much for most scripts, for the message and the system prompt both).
 MAX_FIELD = 16 * 1024
 MAX_QUERY = 100 * 1024
+_QUERY = "/?&=%:@!$'()*+,;~[]"
 
 
 async def chat_get(request: web.Request) -> web.StreamResponse:
@@ -74,8 +75,11 @@ def _parse_models(request: web.Request, _: bytes, allowed: Restrictions) -> Call
 
 
 def _target(request: web.Request) -> str:
+    """Return the path as the router understood it, however it was written, and the query as it was written."""
+    query = request.raw_path.partition("#")[0].partition("?")[2]
     # Of characters that have no place in a request line none may pass, whatever a client managed to send.
-    return quote(request.rel_url.raw_path_qs, safe="/?&=%:@!$'()*+,;~#[]")
+    path = quote(request.path, safe="/:@")
+    return f"{path}?{quote(query, safe=_QUERY)}" if query else path
 
 
 def add_routes(app: web.Application) -> None:
