@@ -44,7 +44,8 @@ class Dialect:
         seconds = fields.get("retryAfter", error.retry_seconds)
         if seconds is not None:
             headers.setdefault("retry-after", str(seconds))
-        if self.verbatim and _retried(error.status) and not error.retryable:
+        # Claude says so with every refusal of its own; a coding tool tried a 401 again for a minute without it.
+        if self.verbatim and not error.retryable and (told is None or _retried(error.status)):
             headers.setdefault("x-should-retry", "false")
         if isinstance(error, Unauthenticated):
             headers["WWW-Authenticate"] = "Bearer"

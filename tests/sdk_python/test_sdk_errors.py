@@ -50,6 +50,7 @@ async def test_a_wrong_key_is_an_authentication_error(behind):
     assert caught.value.type == "authentication_error"
     assert caught.value.request_id.startswith("req_gw")
     assert caught.value.body["request_id"] == caught.value.request_id
+    assert caught.value.response.headers["x-should-retry"] == "false"
 
 
 @pytest.mark.parametrize(
