@@ -6,7 +6,7 @@
   for ``slow_client_timeout`` while bytes wait for it is dropped, also when the answer itself is complete.
 - One timer per stream looks after heartbeats, silences and the deadline; it is set anew when it fires, not per token.
 - A stream is over when Claude's body is, or a moment after ``message_stop`` if the body lingers. An end without
-  ``message_stop`` is a failure, and so is an ``error`` event. What follows either of them changes nothing.
+  ``message_stop`` is a failure, and so is an ``error`` event, also a later one. Nothing counts after an error.
 - Until the first event of an attempt was taken nothing of it has reached the client, and another may follow.
 """
 

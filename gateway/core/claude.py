@@ -301,8 +301,7 @@ class Fold:
         return delta
 
     def _fail(self, error: GatewayError) -> None:
-        if not self.stopped:  # after message_stop nothing can spoil the answer any more
-            self.error = self.error or error
+        self.error = self.error or error
 
 
 _KNOWN = frozenset(
