@@ -7,7 +7,6 @@ from hypothesis import settings
 
 from tests.support.recordings import miss, own, recorded
 
-
 # How long an example takes says how busy the machine is. Everything else stays as Hypothesis has it for this place.
 settings.register_profile("untimed", settings.get_profile(settings.get_current_profile_name()), deadline=None)
 settings.load_profile("untimed")
