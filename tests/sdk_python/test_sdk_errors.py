@@ -129,7 +129,7 @@ async def test_a_retry_after_our_refusal_gets_through_when_there_is_room_again(s
     async with (
         scripted_upstream(until_refused, stream(HELLO)) as claude,
         shop(claude, **ALONE) as caller,
-        sdk(caller, Watched, max_retries=1) as client,
+        sdk(caller, Watched, max_retries=5) as client,
         asyncio.timeout(30),
         client.messages.stream(**asking("Hello")) as first,
     ):
@@ -298,7 +298,7 @@ async def test_a_timeout_of_the_sdk_ends_the_call_to_claude(shop, streamed):
 
     async with scripted_upstream(silent) as claude, shop(claude) as caller, sdk(caller) as client:
         with pytest.raises(anthropic.APITimeoutError):
-            await client.with_options(timeout=0.3).messages.create(**asking("Hello"), stream=streamed)
+            await client.with_options(timeout=1.0).messages.create(**asking("Hello"), stream=streamed)
         async with asyncio.timeout(20):
             await claude.all_closed.wait()
 

@@ -83,7 +83,7 @@ async def test_tokens_arrive_one_by_one(tmp_path, bundle):
         pieces = (await page.sdk("stream", "Hello [[sim: tokens=12]]"))["pieces"]
     times = [time for _, time in pieces]
     assert len(pieces) == 12
-    assert len({round(time) for time in times}) > 6
+    assert len({round(time) for time in times}) > 3
     assert times == sorted(times)
 
 
