@@ -1,0 +1,86 @@
+"""The client's end of a stream on a real socket: framing, flow control, and what counts as progress."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from gateway.web.client_side import ClientSide
+
+
+class Server(asyncio.Protocol):
+    """The server's end of a connection, with flow control as aiohttp's."""
+
+    def __init__(self, connected: asyncio.Future[Server]) -> None:
+        self.connected = connected
+        self.lost = asyncio.Event()
+        self.writing_paused = False
+
+    def connection_made(self, transport) -> None:
+        self.transport = transport
+        self.connected.set_result(self)
+
+    def connection_lost(self, _) -> None:
+        self.lost.set()
+
+    def pause_writing(self) -> None:
+        self.writing_paused = True
+
+    def resume_writing(self) -> None:
+        self.writing_paused = False
+
+
+@asynccontextmanager
+async def served(*, chunked: bool):
+    """Yield the server's side, a client that reads only when told to, and the protocol between them."""
+    loop = asyncio.get_running_loop()
+    connected: asyncio.Future[Server] = loop.create_future()
+    server = await loop.create_server(lambda: Server(connected), "127.0.0.1", 0)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        client.setblocking(False)
+        await loop.sock_connect(client, server.sockets[0].getsockname())
+        protocol = await connected
+        request = SimpleNamespace(transport=protocol.transport, protocol=protocol)
+        yield ClientSide(request, None, 4096, chunked=chunked), client, protocol
+        protocol.transport.abort()
+        await protocol.lost.wait()
+        server.close()
+
+
+@pytest.mark.parametrize(("chunked", "sent"), [(True, b"5\r\nhello\r\n"), (False, b"hello")])
+async def test_a_write_is_one_chunk_or_bare(chunked, sent):
+    async with served(chunked=chunked) as (side, client, _):
+        side.write(b"hello")
+        async with asyncio.timeout(10):
+            assert await asyncio.get_running_loop().sock_recv(client, 100) == sent
+
+
+async def test_a_client_that_reads_slowly_makes_progress_before_the_kernel_wants_more():
+    async with served(chunked=False) as (side, client, protocol):
+        side.write(b"x" * 8_000_000)
+        assert side.writing_paused
+        waiting, ours = side.waiting_bytes, protocol.transport.get_write_buffer_size()
+        assert waiting > ours
+        async with asyncio.timeout(10):
+            while side.waiting_bytes >= waiting:
+                await asyncio.get_running_loop().sock_recv(client, 4096)
+        assert protocol.transport.get_write_buffer_size() == ours
+
+
+async def test_to_a_connection_that_is_gone_nothing_is_written_and_nothing_waits():
+    async with served(chunked=True) as (side, _, protocol):
+        side.abort()
+        side.write(b"late")
+        side.abort()
+        await protocol.lost.wait()
+        assert side.waiting_bytes == 0
+
+
+async def test_a_client_that_left_before_its_stream_began_is_a_reset():
+    with pytest.raises(ConnectionResetError):
+        ClientSide(SimpleNamespace(transport=None), None, 4096, chunked=True)
