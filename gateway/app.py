@@ -149,7 +149,10 @@ def _services(config: Config, log_to: Log, store: Store, peppers: Peppers, tasks
         anonymous={mapping.tenant for mapping in config.anonymous},
         on_cut=lambda cut: _cut(streams, cut),
     )
-    holds = MemoryHoldStore()
+    limits = config.limits
+    holds = MemoryHoldStore(
+        tombstone_ttl=limits.tombstone_ttl, max_tombstones=limits.max_tombstones, max_windows=limits.max_windows
+    )
     tasks.spawn(directory.run())
     tasks.spawn(sample_loop_lag(metrics.loop_lag, config.metrics.lag_interval))
     tasks.spawn(renew(holds, streams))

@@ -20,6 +20,7 @@ from gateway.core.pricing import PriceOverrides
 from gateway.identity.settings import AnonymousSettings, KeySettings
 from gateway.log.settings import LogSettings
 from gateway.metrics.settings import MetricsSettings
+from gateway.quota.settings import LimitStoreSettings
 from gateway.upstream.settings import TransportSettings, UpstreamSettings
 from gateway.web.settings import ServerSettings
 
@@ -79,6 +80,7 @@ class Config(BaseSettings):
         examples=['"claude-opus-*"'],
         description='Prices that differ from the built-in table, by pattern of model: [prices."claude-opus-*"].',
     )
+    limits: LimitStoreSettings = Field(LimitStoreSettings(), description="What the limit store may remember.")
     plans: dict[str, Plan] = Field(
         default_factory=lambda: {"default": Plan()},
         description="Limits by name of plan; default is the one of tenants and keys that name none.",

@@ -22,10 +22,6 @@ from gateway.web.client_side import reset
 from gateway.web.dialects import CHAT
 from gateway.web.settings import ServerSettings
 
-# A request line with the longest query that is taken (web/routes.py), and room to answer a longer one with a 414.
-_MAX_LINE = 256 * 1024
-# A header line: the longest that SDKs and browsers send are betas and cookies.
-_MAX_HEADER = 32 * 1024
 _BACKLOG = 4096
 # At the very end a handler has this long to finish, and once more to take notice that it was cancelled.
 _SHUTDOWN = 1.0
@@ -124,8 +120,8 @@ class Runner(web.AppRunner):
             access_log=None,
             handler_cancellation=True,
             keepalive_timeout=settings.keepalive_timeout,
-            max_line_size=_MAX_LINE,
-            max_field_size=_MAX_HEADER,
+            max_line_size=int(settings.max_request_line),
+            max_field_size=int(settings.max_header),
             shutdown_timeout=_SHUTDOWN,
         )
 

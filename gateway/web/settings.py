@@ -52,6 +52,14 @@ class ServerSettings(BaseModel):
     max_bodies: Bytes = Field(
         256 * 1024 * 1024, validate_default=True, description="All request bodies in memory together; past it 503."
     )
+    max_request_line: Bytes = Field(
+        256 * 1024,
+        validate_default=True,
+        description="Longest request line: the longest query that is taken is 100 KiB, a longer one gets a 414.",
+    )
+    max_header: Bytes = Field(
+        32 * 1024, validate_default=True, description="Longest header line; cookies and lists of betas are the longest."
+    )
     max_streams: Annotated[int, Field(ge=1)] = Field(
         10_000, description="Requests in flight in one worker; past it 503. An idle stream costs about 32 KiB."
     )

@@ -20,9 +20,12 @@ NOWHERE = "http://127.0.0.1:1"
 SECRET = b"a-prompt-that-nobody-may-see"
 
 
-async def _sent(tmp_path, data: bytes):
+async def _sent(tmp_path, data: bytes, **server):
     """Send bytes to a gateway; return its answer, after which it closes the connection, and the log."""
-    async with serving(configuration(tmp_path, NOWHERE)) as caller, connected(caller.gateway.url) as wire:
+    async with (
+        serving(configuration(tmp_path, NOWHERE, server=server)) as caller,
+        connected(caller.gateway.url) as wire,
+    ):
         await wire.send(data)
         status, headers, body = await wire.answer()
         rest = await wire.rest()
@@ -57,6 +60,17 @@ async def test_what_is_no_request_is_told_so_in_json_without_an_echo(tmp_path, d
     assert headers["Vary"] == "Origin"
     assert SECRET not in body
     assert SECRET not in log
+
+
+@pytest.mark.parametrize(
+    ("setting", "data"),
+    [
+        ("max_request_line", b"GET /health?" + b"x" * 2000 + b" HTTP/1.1\r\n\r\n"),
+        ("max_header", b"GET /health HTTP/1.1\r\ncookie: " + b"x" * 2000 + b"\r\n\r\n"),
+    ],
+)
+async def test_the_longest_lines_are_the_operators_choice(tmp_path, setting, data):
+    assert (await _sent(tmp_path, data, **{setting: 1000}))[0] == 414
 
 
 async def test_scanners_are_one_quiet_line_in_the_log(tmp_path):
