@@ -27,8 +27,6 @@ from gateway.core.restrictions import (
     whole_number,
 )
 
-# Above this size the parser that does not copy strings first is several times faster (30 MB: 7 ms against 55 ms).
-_LARGE = 64 * 1024
 # Of the caller's headers these describe the browser, or choose what of the operator's account is meant.
 _NOT_FORWARDED = (
     "anthropic-dangerous-direct-browser-access",
@@ -134,16 +132,13 @@ def parse_messages(target: str, body: bytes, headers: Mapping[str, str], allowed
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        decoded = _from_json(body) if len(body) > _LARGE else orjson.loads(body)
+        # Of 30 MB this parser makes 7 ms of work, orjson 55 ms; and 200 levels deep is as deep as it goes.
+        decoded = from_json(body, allow_inf_nan=False, cache_strings="none")
     except ValueError as error:
         raise InvalidRequest(f"The request body is not valid JSON: {error}") from None
     if not isinstance(decoded, dict):
         raise InvalidRequest("The request body must be a JSON object.")
     return decoded
-
-
-def _from_json(body: bytes) -> Any:
-    return from_json(body, allow_inf_nan=False, cache_strings="none")
 
 
 def _max_tokens(fields: dict[str, Any], allowed: Restrictions) -> int:
@@ -169,10 +164,7 @@ def _check_unambiguous(body: bytes) -> None:
     names = _READ_NAMES.findall(body)
     suspect = len(names) > len(set(names)) or _FILE_ID in names
     if suspect or _ESCAPED_LETTER.search(body):
-        try:
-            json.loads(body, object_pairs_hook=_check_keys, parse_int=str, parse_float=str)
-        except RecursionError:
-            raise InvalidRequest("The request body is not valid JSON: nested too deeply") from None
+        json.loads(body, object_pairs_hook=_check_keys, parse_int=str, parse_float=str)
 
 
 def _check_keys(pairs: list[tuple[str, Any]]) -> None:
