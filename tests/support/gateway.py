@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import structlog
 
 from gateway.app import Gateway, running
 from gateway.config import Config
-from gateway.log import configure_logging
+from gateway.log import Log, LogSettings, configure_logging
 
 ORIGIN = "https://shop.example"
 
@@ -52,10 +54,24 @@ class Caller:
 @asynccontextmanager
 async def serving(config: Config, *, plan: str = "default") -> AsyncIterator[Caller]:
     """Serve, with a tenant ``acme`` and a key of it."""
-    with (config.data_dir / "log.jsonl").open("ab") as file:
-        log = configure_logging(config.log, tty=False, fd=file.fileno())
+    with logging_to(config.data_dir / "log.jsonl", config.log) as log:
         async with running(config, log) as gateway, aiohttp.ClientSession() as session:
             gateway.store.ensure_tenant("acme", plan)
             _, key = gateway.store.create_key("acme", gateway.peppers)
             yield Caller(gateway, session, key.text)
-        log.flush()
+
+
+@contextmanager
+def logging_to(path: Path, settings: LogSettings) -> Iterator[Log]:
+    """Log into a file, and to where it was before when the file is closed: its number may be a socket's next."""
+    root = logging.getLogger()
+    before, handlers, level = structlog.get_config(), list(root.handlers), root.level
+    with path.open("ab") as file:
+        log = configure_logging(settings, tty=False, fd=file.fileno())
+        try:
+            yield log
+        finally:
+            log.flush()
+            structlog.configure(**before)
+            root.handlers[:] = handlers
+            root.setLevel(level)
