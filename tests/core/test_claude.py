@@ -331,6 +331,7 @@ def test_names_with_half_a_character_can_be_encoded():
         ({"type": "error", "error": "Overloaded"}, "api_error", "Claude answered with status 500."),
         ({"type": "error"}, "api_error", "Claude answered with status 500."),
         ({}, "api_error", "Claude answered with status 500."),
+        ({"type": "overloaded_error"}, "api_error", "Claude answered with status 500."),
         ("null", "api_error", "Claude answered with status 500."),
         ("<html>", "api_error", "Claude answered with status 500."),
         ("", "api_error", "Claude answered with status 500."),
