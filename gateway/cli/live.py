@@ -118,10 +118,10 @@ def unreachable(error: Exception, transport: TransportSettings) -> tuple[bool, s
             )
         case aiohttp.ClientConnectorError():
             reason = f"no connection to {error.host}:{error.port}: {_reason(error)}"
-            advice = "check base_url, firewall and proxy (HTTPS_PROXY)"
+            advice = "check base_url and the firewall"
         case aiohttp.ConnectionTimeoutError():
             reason = f"no connection within {transport.connect_timeout:g} s"
-            advice = "check base_url, firewall and proxy (HTTPS_PROXY)"
+            advice = "check base_url and the firewall"
         case TimeoutError():
             reason, advice = f"no answer within {transport.chat_timeout:g} s", "try again; raise upstream.chat_timeout"
         case aiohttp.ServerDisconnectedError():

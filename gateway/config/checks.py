@@ -13,6 +13,7 @@ from gateway.core.plans import Plan
 from gateway.upstream.settings import UpstreamSettings
 
 _CLAUDE = "api.anthropic.com"
+_ALL_HOSTS = frozenset({"0.0.0.0", "[::]"})
 
 
 def broken_references(config: Config) -> Iterator[tuple[Path, Any, str]]:
@@ -40,6 +41,11 @@ def problems(config: Config) -> list[str]:
             f"server.workers is {config.server.workers}, but the in-process (memory) store cannot be shared by more "
             "than one worker: each would admit the whole of every limit. Set it to 1."
         )
+    if _same_address(config.server.listen, config.server.ops_listen):
+        found.append(
+            f"server.listen and server.ops_listen are both on port {config.server.listen.rpartition(':')[2]}: give the "
+            "operators' endpoints a port of their own with --ops-listen."
+        )
     found += [
         f"base_url of upstream {upstream.name} ends in /v1: leave that out, the routes bring it."
         for upstream in config.upstreams
@@ -60,6 +66,12 @@ def problems(config: Config) -> list[str]:
             if not has_total_limit(config.plans[name])
         ]
     return found
+
+
+def _same_address(one: str, other: str) -> bool:
+    """Say whether two addresses cannot both be listened on: the same port (0 is any), and one host or all of them."""
+    (host, _, port), (other_host, _, other_port) = one.rpartition(":"), other.rpartition(":")
+    return port == other_port != "0" and (host == other_host or not {host, other_host}.isdisjoint(_ALL_HOSTS))
 
 
 def missing_credentials(config: Config) -> list[str]:

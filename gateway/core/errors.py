@@ -19,6 +19,7 @@ holds a credential, a prompt, or an upstream's internals.
     │   ├── RequestTimeout               408 request_timeout
     │   ├── BodyTooLarge                 413 request_too_large
     │   ├── QueryTooLong                 414 query_too_long
+    │   ├── HeaderTooLarge               431 header_too_large
     │   ├── UnsupportedMediaType         415 unsupported_media_type
     │   ├── RateLimited                  429 rate_limited
     │   └── TooManyFailures              429 too_many_failed_authentications
@@ -181,6 +182,14 @@ class QueryTooLong(ClientError):
 
     status = 414
     code = "query_too_long"
+    claude_type = "request_too_large"
+
+
+class HeaderTooLarge(ClientError):
+    """A header line is over ``[server] max_header``."""
+
+    status = 431
+    code = "header_too_large"
     claude_type = "request_too_large"
 
 

@@ -54,7 +54,7 @@ class EventSplitter:
         """Take a chunk; return the bytes up to the last whole event, and these events without their blank lines.
 
         Raises:
-            EventTooLarge: The unfinished event has grown over the limit; holds what came before it.
+            EventTooLarge: An event is over the limit; holds what came before it.
         """
         if self._parts:
             if not self._completes(data):
@@ -63,7 +63,16 @@ class EventSplitter:
             data = b"".join((*self._parts, data))
             self._parts.clear()
             self._held = 0
-        return self._split_lf(data) if b"\r" not in data else self._split_any(data)
+        raw, events = self._split_lf(data) if b"\r" not in data else self._split_any(data)
+        if len(data) > self._max_event:
+            self._check(raw, events)
+        return raw, events
+
+    def _check(self, raw: bytes, events: list[bytes]) -> None:
+        """Refuse a whole event over the limit: whether it is one must not hang on how it was cut into chunks."""
+        for number, event in enumerate(events):
+            if len(event) > self._max_event:
+                raise EventTooLarge(raw[: raw.index(event)], events[:number])
 
     def flush(self) -> bytes:
         """Return what is left when the stream has ended: an event whose blank line is not complete, or part of one."""

@@ -6,6 +6,7 @@ leaves stops its stream at once, and is counted.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from types import TracebackType
@@ -115,6 +116,9 @@ async def _in_claudes_shape(request: web.Request, handler: Handler) -> web.Strea
         return await handler(request)
     except Refused as refused:
         return _refusal(simulator, refused)
+    except ConnectionError:
+        # The client left between two writes: its own doing, and no error of the pretend Claude's.
+        raise asyncio.CancelledError from None
     except web.HTTPRequestEntityTooLarge:
         return _refusal(simulator, Refused(413))
     except web.HTTPMethodNotAllowed as exc:

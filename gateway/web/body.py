@@ -1,16 +1,21 @@
 """Request bodies: read whole before anything else happens, within bounds of size, time and memory.
 
+A packed body is unpacked here, so that an encoding that is not taken is refused in the words of the route.
 A body that is not read keeps aiohttp from noticing that the client has gone, so it is always read first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import zlib
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.core.errors import BodyTooLarge, InvalidRequest, Overloaded, RequestTimeout
+from gateway.core.errors import BodyTooLarge, InvalidRequest, Overloaded, RequestTimeout, UnsupportedMediaType
+
+_BROKEN = "The request's body is incomplete or in a broken encoding."
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
 class BodyBudget:
@@ -65,35 +70,58 @@ class Body:
             Overloaded: All bodies together are over theirs.
             RequestTimeout: It did not arrive in time.
             InvalidRequest: Its framing or its encoding is broken.
+            UnsupportedMediaType: Its encoding is not one that is taken.
         """
         if not request.body_exists:
             return b""
+        inflater = _inflater(request.headers.get("Content-Encoding", ""))
         if request.content_length is not None:
             self._check(request.content_length)
         try:
             async with asyncio.timeout(seconds):
-                return await self._collect(request)
+                return await self._collect(request, inflater)
         except TimeoutError:
             raise RequestTimeout(f"The request's body did not arrive within {seconds:g} s.") from None
         except (web.RequestPayloadError, HttpProcessingError):
-            raise InvalidRequest("The request's body is incomplete or in a broken encoding.") from None
+            raise InvalidRequest(_BROKEN) from None
 
     def release(self) -> None:
         """Give the room back."""
         self._budget.give_back(self._taken)
         self._taken = 0
 
-    async def _collect(self, request: web.Request) -> bytes:
+    async def _collect(self, request: web.Request, inflater: zlib._Decompress | None) -> bytes:
         parts: list[bytes] = []
         size = 0
         async for chunk in request.content.iter_any():
-            size += len(chunk)
+            # Of an inflated chunk at most one byte more than is allowed is made, however much is in it.
+            part = chunk if inflater is None else _inflated(inflater, chunk, self._limit - size + 1)
+            size += len(part)
             self._check(size)
-            self._budget.take(len(chunk))
-            self._taken += len(chunk)
-            parts.append(chunk)
+            self._budget.take(len(part))
+            self._taken += len(part)
+            parts.append(part)
+        if inflater is not None and not inflater.eof:
+            raise InvalidRequest(_BROKEN)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _check(self, size: int) -> None:
         if size > self._limit:
             raise BodyTooLarge(f"The request's body is over the limit of {self._limit} bytes.")
+
+
+def _inflater(encoding: str) -> zlib._Decompress | None:
+    """Return what unpacks a body, None for a plain one."""
+    encoding = encoding.strip().lower()
+    if encoding in {"", "identity"}:
+        return None
+    if encoding not in {"gzip", "x-gzip", "deflate"}:
+        raise UnsupportedMediaType("This Content-Encoding is not taken. Allowed: gzip, deflate, or none.")
+    return zlib.decompressobj(_GZIP_OR_ZLIB)
+
+
+def _inflated(inflater: zlib._Decompress, chunk: bytes, limit: int) -> bytes:
+    try:
+        return inflater.decompress(chunk, limit)
+    except zlib.error:
+        raise InvalidRequest(_BROKEN) from None

@@ -30,6 +30,11 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 
+async def _sign(_: web.Request, response: web.StreamResponse) -> None:
+    """Name the product, and no version of what it is made of."""
+    response.headers["Server"] = "tokenweir"
+
+
 def create_ops(services_of: web.Application) -> web.Application:
     """Return the operators' application, beside the public one."""
     app = web.Application()
@@ -37,5 +42,6 @@ def create_ops(services_of: web.Application) -> web.Application:
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
+    app.on_response_prepare.append(_sign)
     add_ops_document(app)
     return app

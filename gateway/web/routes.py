@@ -6,6 +6,7 @@ import time
 from urllib.parse import quote
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
 from gateway.core.call import Call, Restrictions
 from gateway.core.dialects.chat_request import parse_body, parse_query
@@ -82,12 +83,21 @@ def _target(request: web.Request) -> str:
     return f"{path}?{quote(query, safe=_QUERY)}" if query else path
 
 
+async def expected(request: web.Request) -> None:
+    """Let a client that asks first send its body, unless it has said that the body is too large; ignore the rest."""
+    if request.version < HttpVersion11 or request.headers.get("Expect", "").lower() != "100-continue":
+        return
+    if (request.content_length or 0) <= request.app[SERVICES].server.max_body:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # as aiohttp's own handler does: nothing of the answer has been sent yet
+
+
 def add_routes(app: web.Application) -> None:
     """Add the public routes."""
     app.router.add_get("/api/chat/stream", chat_get, allow_head=False)
-    app.router.add_post("/api/chat/stream", chat_post)
-    app.router.add_post("/v1/messages", messages)
-    app.router.add_post("/v1/messages/count_tokens", messages)
+    app.router.add_post("/api/chat/stream", chat_post, expect_handler=expected)
+    app.router.add_post("/v1/messages", messages, expect_handler=expected)
+    app.router.add_post("/v1/messages/count_tokens", messages, expect_handler=expected)
     app.router.add_get("/v1/models", models, allow_head=False)
     # Nothing that could lead elsewhere in the operator's account: no slash, also not an encoded one, no dots alone.
     app.router.add_get(r"/v1/models/{id:\w[\w.:@-]*}", models, allow_head=False)

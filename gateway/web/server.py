@@ -12,11 +12,12 @@ from http import HTTPStatus
 from typing import Self
 
 import orjson
+import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from gateway.core.errors import GatewayError, GatewayFault, InvalidRequest, QueryTooLong
+from gateway.core.errors import GatewayError, GatewayFault, HeaderTooLarge, InvalidRequest, QueryTooLong
 from gateway.core.trace import new_request_id
 from gateway.web.client_side import reset
 from gateway.web.dialects import CHAT
@@ -25,6 +26,9 @@ from gateway.web.settings import ServerSettings
 _BACKLOG = 4096
 # At the very end a handler has this long to finish, and once more to take notice that it was cancelled.
 _SHUTDOWN = 1.0
+
+
+log = structlog.get_logger()
 
 
 class ListenError(Exception):
@@ -63,16 +67,33 @@ class _Protocol(RequestHandler):
             # Not closed in order: without framing that would look like the answer's end.
             reset(request.transport)
             raise ConnectionResetError
-        error = _error(status, exc)
+        error = self._error(status, exc)
         request_id = new_request_id()
+        log.info("request not understood", request_id=request_id, status=error.status, reason=type(exc).__name__)
         response = web.Response(
             status=error.status,
             body=orjson.dumps(CHAT.error_body(error, request_id)),
             content_type="application/json",
-            headers={"X-Request-Id": request_id, "Vary": "Origin", "Cache-Control": "no-store"},
+            headers={
+                "X-Request-Id": request_id,
+                "request-id": request_id,
+                "Vary": "Origin",
+                "Cache-Control": "no-store",
+                "Server": "tokenweir",
+            },
         )
         response.force_close()
         return response
+
+    def _error(self, status: int, exc: BaseException | None) -> GatewayError:
+        if status != HTTPStatus.BAD_REQUEST:
+            return GatewayFault("Something went wrong inside the gateway.")
+        if isinstance(exc, LineTooLong):
+            # aiohttp tells a long header from a long request line by nothing but the limit that was passed.
+            if exc.args[1] == self.max_field_size != self.max_line_size:
+                return HeaderTooLarge(f"A header is over the limit of {self.max_field_size} bytes.")
+            return QueryTooLong("The request line is too long.")
+        return InvalidRequest("The request is not valid HTTP.")
 
     def close_idle(self) -> None:
         """Close the connection unless a request is on its way.
@@ -82,14 +103,6 @@ class _Protocol(RequestHandler):
         """
         if self._current_request is None and not self._messages:
             self.force_close()
-
-
-def _error(status: int, exc: BaseException | None) -> GatewayError:
-    if status != HTTPStatus.BAD_REQUEST:
-        return GatewayFault("Something went wrong inside the gateway.")
-    if isinstance(exc, LineTooLong):
-        return QueryTooLong("The request line, or a header, is too long.")
-    return InvalidRequest("The request is not valid HTTP.")
 
 
 class _Server(web.Server):
@@ -119,6 +132,7 @@ class Runner(web.AppRunner):
             app,
             access_log=None,
             handler_cancellation=True,
+            auto_decompress=False,
             keepalive_timeout=settings.keepalive_timeout,
             max_line_size=int(settings.max_request_line),
             max_field_size=int(settings.max_header),

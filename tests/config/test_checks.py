@@ -29,6 +29,21 @@ def test_redis_is_refused_without_showing_its_url():
     assert "hush" not in sentence
 
 
+@pytest.mark.parametrize(
+    ("listen", "ops_listen", "clash"),
+    [
+        ("127.0.0.1:8080", "127.0.0.1:8080", True),
+        ("127.0.0.1:8080", "0.0.0.0:8080", True),
+        ("127.0.0.1:8080", "127.0.0.2:8080", False),
+        ("127.0.0.1:8080", "127.0.0.1:8081", False),
+        ("127.0.0.1:0", "127.0.0.1:0", False),
+    ],
+)
+def test_one_address_cannot_be_for_everyone_and_for_operators(listen, ops_listen, clash):
+    found = problems(config(server={"listen": listen, "ops_listen": ops_listen}))
+    assert ["both on port 8080" in sentence for sentence in found] == [True] * clash
+
+
 @pytest.mark.parametrize("url", ["https://api.anthropic.com/v1", "http://proxy.example/claude/v1/"])
 def test_a_base_url_with_the_version_in_it_would_ask_for_it_twice(url):
     (sentence,) = problems(config(upstreams=[{"base_url": url}]))

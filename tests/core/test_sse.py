@@ -145,3 +145,20 @@ def test_events_before_one_that_is_too_large_are_not_lost(end):
     with pytest.raises(EventTooLarge) as caught:
         EventSplitter(10).feed(good + b"data: 12345")
     assert (caught.value.raw, caught.value.events) == (good, [b"data: 1"])
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_an_event_over_the_limit_is_refused_however_it_was_cut(size):
+    splitter = EventSplitter(50)
+    stream = b"data: small\n\n" + b"data: " + b"x" * 60 + b"\n\n" + b"data: after\n\n"
+    raw, events = b"", []
+    with pytest.raises(EventTooLarge) as caught:
+        for start in range(0, len(stream), size):
+            taken, found = splitter.feed(stream[start : start + size])
+            raw, events = raw + taken, events + found
+    assert raw + caught.value.raw == b"data: small\n\n"
+    assert events + caught.value.events == [b"data: small"]
+
+
+def test_a_chunk_over_the_limit_of_events_below_it_is_taken():
+    assert EventSplitter(20).feed(b"data: a\n\n" * 10)[1] == [b"data: a"] * 10

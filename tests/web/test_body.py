@@ -158,3 +158,24 @@ async def test_a_body_that_is_not_what_its_encoding_says_is_a_400(shop):
             assert response.status == 400
             assert "broken encoding" in (await response.json())["error"]
         assert (await outcomes.only()).error_origin == "client"
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip"])
+async def test_an_encoding_that_is_not_taken_is_a_415_in_the_words_of_the_route(shop, encoding):
+    async with (
+        scripted_upstream() as claude,
+        shop(claude) as (caller, _),
+        caller.post("/v1/messages", b"packed", **{"Content-Encoding": encoding}) as response,
+    ):
+        assert response.status == 415
+        assert (await response.json())["error"]["type"] == "invalid_request_error"
+
+
+async def test_a_packed_body_that_is_cut_short_is_a_400_that_says_so(shop):
+    async with (
+        scripted_upstream() as claude,
+        shop(claude) as (caller, _),
+        caller.post(CHAT, gzip.compress(BODY)[:-9], **{"Content-Encoding": "gzip"}) as response,
+    ):
+        assert response.status == 400
+        assert "incomplete" in (await response.json())["error"]

@@ -46,7 +46,7 @@ async def _sent(tmp_path, data: bytes, **server):
         (b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: " + SECRET + b"\r\n\r\n", 400),
         (b"GET /health HTTP/1.1\r\nHost: a\r\n" + b"x: y\r\n" * 200 + b"\r\n", 400),
         (b"GET /api/chat/stream?message=" + SECRET * 10_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
-        (b"GET /health HTTP/1.1\r\nHost: a\r\nCookie: " + SECRET * 2_000 + b"\r\n\r\n", 414),
+        (b"GET /health HTTP/1.1\r\nHost: a\r\nCookie: " + SECRET * 2_000 + b"\r\n\r\n", 431),
     ],
     ids=["tls", "garbage", "version", "nul", "header", "space", "lengths", "length", "headers", "long line", "long"],
 )
@@ -55,7 +55,7 @@ async def test_what_is_no_request_is_told_so_in_json_without_an_echo(tmp_path, d
     told = json.loads(body)
     assert answered == status
     assert headers["Content-Type"].startswith("application/json")
-    assert told["code"] in {"invalid_request", "query_too_long"}
+    assert told["code"] in {"invalid_request", "query_too_long", "header_too_large"}
     assert headers["X-Request-Id"] == told["requestId"]
     assert headers["Vary"] == "Origin"
     assert SECRET not in body
@@ -63,14 +63,34 @@ async def test_what_is_no_request_is_told_so_in_json_without_an_echo(tmp_path, d
 
 
 @pytest.mark.parametrize(
-    ("setting", "data"),
+    ("setting", "data", "status"),
     [
-        ("max_request_line", b"GET /health?" + b"x" * 2000 + b" HTTP/1.1\r\n\r\n"),
-        ("max_header", b"GET /health HTTP/1.1\r\ncookie: " + b"x" * 2000 + b"\r\n\r\n"),
+        ("max_request_line", b"GET /health?" + b"x" * 2000 + b" HTTP/1.1\r\n\r\n", 414),
+        ("max_header", b"GET /health HTTP/1.1\r\ncookie: " + b"x" * 2000 + b"\r\n\r\n", 431),
     ],
 )
-async def test_the_longest_lines_are_the_operators_choice(tmp_path, setting, data):
-    assert (await _sent(tmp_path, data, **{setting: 1000}))[0] == 414
+async def test_the_longest_lines_are_the_operators_choice(tmp_path, setting, data, status):
+    assert (await _sent(tmp_path, data, **{setting: 1000}))[0] == status
+
+
+async def test_what_was_not_understood_can_be_found_by_its_request_id_and_tells_no_versions(tmp_path):
+    _, headers, _, log = await _sent(tmp_path, b"nonsense\r\n\r\n")
+    assert headers["Server"] == "tokenweir"
+    assert headers["X-Request-Id"].encode() in log
+
+
+@pytest.mark.parametrize(
+    ("expect", "length", "asked"), [("100-continue", 2, True), ("100-continue", 99_999_999, False), ("bogus", 2, False)]
+)
+async def test_only_a_client_that_asks_for_a_body_of_allowed_size_is_told_to_go_on(tmp_path, expect, length, asked):
+    head = f"POST /api/chat/stream HTTP/1.1\r\nHost: x\r\nExpect: {expect}\r\nContent-Length: {length}\r\n\r\n"
+    async with serving(configuration(tmp_path, NOWHERE)) as caller, connected(caller.gateway.url) as wire:
+        await wire.send(head.encode() + b"{}")
+        if asked:
+            await wire.until(b"HTTP/1.1 100 Continue\r\n\r\n")
+        status, headers, _ = await wire.answer()
+    assert status == 401
+    assert "X-Request-Id" in headers
 
 
 async def test_scanners_are_one_quiet_line_in_the_log(tmp_path):
@@ -112,6 +132,19 @@ async def test_a_fault_after_the_stream_has_begun_resets_the_connection(tmp_path
         with pytest.raises(ConnectionResetError):
             await wire.rest()
         outcomes.broken = False
+
+
+async def test_garbage_behind_a_request_does_not_disturb_its_answer(tmp_path):
+    async with (
+        scripted_upstream() as claude,
+        serving(configuration(tmp_path, claude.url)) as caller,
+        connected(caller.gateway.url) as raw,
+    ):
+        await raw.send(request_bytes("GET", "/api/chat/stream?message=hi", f"x-api-key: {caller.key}"))
+        await raw.until(b"Hel")
+        await raw.send(b"no request\r\n\r\n")
+        answered = await raw.rest()
+    assert b'"type":"done"' in answered
 
 
 def test_a_taken_port_is_a_sentence_that_names_the_option():
