@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from gateway.core.errors import BodyTooLarge, GatewayError, GatewayFault, MethodNotAllowed, NotFound
+from gateway.core.errors import GatewayError, GatewayFault, MethodNotAllowed, NotFound
 from gateway.core.ratelimit_headers import ratelimit_headers
 from gateway.core.trace import client_request_id, new_request_id, trace_of
 from gateway.web.client_side import reset
@@ -140,6 +140,4 @@ def _allowed(error: web.HTTPMethodNotAllowed) -> str:
 def _translated(error: web.HTTPException | None) -> GatewayError:
     if isinstance(error, web.HTTPMethodNotAllowed):
         return MethodNotAllowed(error.method, tuple(error.allowed_methods))
-    if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return BodyTooLarge("The request's body is too large.")
     return NotFound(f"Not found. Served here: {SERVED}.")

@@ -81,6 +81,17 @@ def _environment(variables: dict[str, str]) -> dict[str, str]:
     return {**inherited, "PYTHONWARNINGS": "default::ResourceWarning", **variables}
 
 
+async def _stopped(process: asyncio.subprocess.Process) -> None:
+    """Stop it as an operator would; the second Ctrl-C is for what still runs."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        try:
+            await asyncio.wait_for(process.wait(), PATIENCE)
+        except TimeoutError:
+            process.kill()
+
+
 @asynccontextmanager
 async def process(directory: Path, *arguments: str, **variables: str) -> AsyncIterator[Tokenweir]:
     """Start ``tokenweir`` in a directory."""
@@ -92,8 +103,7 @@ async def process(directory: Path, *arguments: str, **variables: str) -> AsyncIt
     try:
         yield Tokenweir(started)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            started.kill()
+        await _stopped(started)
         # Read to the end: its pipes are part of this loop.
         await started.communicate()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -211,3 +212,37 @@ async def test_while_draining_every_answer_ends_its_connection(gateway):
         await raw.send(request_bytes("GET", "/health"))
         assert (await raw.answer())[1]["Connection"] == "close"
         assert await raw.rest() == b""
+
+
+async def test_a_fault_after_the_client_has_its_status_is_a_reset(gateway):
+    """No second answer inside the first one, and no end in order: HTTP/1.0 has nothing else to tell them apart."""
+    broken = asyncio.Event()
+
+    async def script(peer):
+        await broken.wait()
+        await answer(529, b"{}", b"retry-after: 0")(peer)
+
+    async with (
+        scripted_upstream(script) as claude,
+        gateway(claude.url, server={"commit_after": 0}) as (caller, outcomes),
+    ):
+        head = f"GET /api/chat/stream?message=hi HTTP/1.0\r\nx-api-key: {caller.key}\r\n\r\n"
+        async with connected(caller.gateway.url, head.encode()) as raw:
+            await raw.until(b"\r\n\r\n:\n\n")
+            caller.gateway.services.upstreams.clear()  # the next attempt divides by zero
+            broken.set()
+            with pytest.raises(ConnectionResetError):
+                await raw.rest()
+        outcome = await outcomes.only()
+    assert (outcome.kind, outcome.status, outcome.error_code) == ("error", 200, "internal_error")
+
+
+async def test_a_client_that_asks_before_it_sends_its_body_is_told_to_go_on(gateway):
+    """As curl does for bodies of more than a megabyte."""
+    body = b'{"message":"hi"}'
+    async with scripted_upstream() as claude, gateway(claude.url) as (caller, _):
+        sent = request_bytes("POST", "/api/chat/stream", f"x-api-key: {caller.key}", "Expect: 100-continue", body=body)
+        async with connected(caller.gateway.url, sent[: -len(body)]) as raw:
+            assert await raw.until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            await raw.send(body)
+            assert b'"type":"done"' in await raw.until(b'"type":"done"')
