@@ -22,6 +22,9 @@ from gateway.web.record import RECORD, Record
 from gateway.web.services import SERVICES, Services
 from gateway.web.stream_job import Job, StreamJob
 
+# A body of 30 MB takes 30 ms to read, in which no other stream would get a token; this much takes 1 ms.
+_LARGE = 1024 * 1024
+
 Parse = Callable[[web.Request, bytes, Restrictions], Call]
 
 
@@ -41,7 +44,7 @@ async def handle(request: web.Request, dialect: Dialect, parse: Parse) -> web.St
         entitlement = services.entitlements.of(principal)
         try:
             content = await body.read(request, services.server.body_timeout)
-            call = parse(request, content, entitlement.restrictions)
+            call = await _parsed(request, content, parse, entitlement.restrictions)
         except GatewayError:
             await _look(services, record, principal, entitlement.limits)
             raise
@@ -58,6 +61,12 @@ async def handle(request: web.Request, dialect: Dialect, parse: Parse) -> web.St
     finally:
         body.release()
         services.streams.leave()
+
+
+async def _parsed(request: web.Request, content: bytes, parse: Parse, allowed: Restrictions) -> Call:
+    if len(content) > _LARGE:
+        return await asyncio.to_thread(parse, request, content, allowed)
+    return parse(request, content, allowed)
 
 
 async def _reserve(services: Services, record: Record, principal: Principal, limits: LimitSet, call: Call) -> None:

@@ -163,7 +163,8 @@ def _check_unambiguous(body: bytes) -> None:
     """
     names = _READ_NAMES.findall(body)
     suspect = len(names) > len(set(names)) or _FILE_ID in names
-    if suspect or _ESCAPED_LETTER.search(body):
+    # One byte is looked for first: over 30 MB without a backslash that takes 1 ms, the pattern 20.
+    if suspect or (b"\\" in body and _ESCAPED_LETTER.search(body)):
         json.loads(body, object_pairs_hook=_check_keys, parse_int=str, parse_float=str)
 
 
