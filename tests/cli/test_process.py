@@ -167,6 +167,7 @@ async def test_what_is_left_at_the_end_of_the_grace_period_is_told_that_a_retry_
     assert json.loads(last_event.split("data: ")[1])["error"]["type"] == "overloaded_error"
     assert (ended.code, ended.err) == (0, "")
     assert [line["error"] for line in ended.log if line.get("kind") == "error"] == ["draining", "draining"]
+    assert [line["streams"] for line in ended.log if line["event"] == "cut at the end of the grace period"] == [2]
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
