@@ -62,4 +62,4 @@ async def eventually(true: Callable[[], bool]) -> None:
     """Wait until something is so; each look lets everything else run."""
     async with asyncio.timeout(PATIENCE):
         while not true():  # noqa: ASYNC110 - nobody tells of it
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.002)  # a pause, or a thread would not get the interpreter to do what is waited for
