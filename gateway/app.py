@@ -46,9 +46,6 @@ from gateway.web.services import SERVICES, Services
 from gateway.web.settings import ServerSettings
 from gateway.web.streams import Streams
 
-# What is cut at the end of the grace period has this long to tell its client.
-_LAST_WORDS = 2.0
-
 log = structlog.get_logger()
 
 
@@ -80,7 +77,7 @@ class Gateway:
         await self._public.stop_listening()
         if not await streams.wait_empty(grace):
             log.warning("cut at the end of the grace period", streams=streams.cut(_restarting()))
-            await streams.wait_empty(_LAST_WORDS)
+            await streams.wait_empty(self.services.server.drain_last_words)
 
 
 @asynccontextmanager
@@ -115,12 +112,12 @@ def _restarting() -> Draining:
 
 
 def _bound(server: ServerSettings, stack: AsyncExitStack) -> tuple[BoundSocket, BoundSocket]:
-    public = stack.enter_context(BoundSocket(server.listen, "--listen", int(server.send_buffer)))
-    return public, stack.enter_context(BoundSocket(server.ops_listen, "--ops-listen", int(server.send_buffer)))
+    public = stack.enter_context(BoundSocket(server.listen, "--listen", server))
+    return public, stack.enter_context(BoundSocket(server.ops_listen, "--ops-listen", server))
 
 
 def _store(config: Config, stack: AsyncExitStack) -> tuple[Store, Peppers]:
-    engine = open_database(config.database_url)
+    engine = open_database(config.database_url, busy_timeout=config.keys.busy_timeout)
     stack.callback(engine.dispose)
     store = Store(engine, actor="gateway")
     override = config.key_pepper

@@ -5,7 +5,7 @@
 - Above the client's high-water mark the upstream is paused; below the low one it goes on. A client that takes nothing
   for ``slow_client_timeout`` while bytes wait for it is dropped, also when the answer itself is complete.
 - One timer per stream looks after heartbeats, silences and the deadline; it is set anew when it fires, not per token.
-- A stream is over when Claude's body is, or a moment after ``message_stop`` if the body lingers. An end without
+- A stream is over when Claude's body is, or ``stop_grace`` after ``message_stop`` if the body lingers. An end without
   ``message_stop`` is a failure, and so is an ``error`` event, also a later one. Nothing counts after an error.
 - Until the first event of an attempt was taken nothing of it has reached the client, and another may follow.
 """
@@ -34,8 +34,6 @@ from gateway.core.sse import EventSplitter, EventTooLarge, parse_event
 HEARTBEAT = b":\n\n"
 # How often in slow_client_timeout the client's progress is looked at.
 _LOOKS = 4
-# Claude ends the body with message_stop; a body that lingers keeps nobody waiting for longer than this.
-_STOP_GRACE = 1.0
 
 
 class Client(Protocol):
@@ -80,6 +78,7 @@ class RelayLimits:
     idle_timeout: float
     slow_client_timeout: float
     max_event: int
+    stop_grace: float
 
 
 @dataclass(slots=True)
@@ -337,7 +336,7 @@ class Relay:
             return due
         due = min(due, self._deadline)
         if self._stopped_at is not None:
-            return min(due, self._stopped_at + _STOP_GRACE)
+            return min(due, self._stopped_at + limits.stop_grace)
         if self._source is not None:
             return min(due, self._last_read + limits.idle_timeout)
         return due
@@ -351,7 +350,7 @@ class Relay:
             self._expire(StreamTooLong("The answer took longer than this gateway allows."))
         elif self._blocked is not None:
             self._watch(self._blocked, now)
-        elif self._stopped_at is not None and now >= self._stopped_at + _STOP_GRACE:
+        elif self._stopped_at is not None and now >= self._stopped_at + self._limits.stop_grace:
             self._stop_source()
             self._end(None)
         elif self._source is not None and now >= self._last_read + self._limits.idle_timeout:

@@ -74,7 +74,7 @@ def opened(config_file: Path | None, env_file: Path | None) -> Iterator[tuple[Co
     """Open the configured store in the name of the OS user; all that goes wrong inside ends the command."""
     try:
         config = load_config(config_file, env_file, environ=os.environ)
-        engine = open_database(config.database_url)
+        engine = open_database(config.database_url, busy_timeout=config.keys.busy_timeout)
         try:
             yield config, Store(engine, actor=f"cli:{_user()}")
         finally:

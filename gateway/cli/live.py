@@ -20,7 +20,7 @@ from gateway.config.checks import needs_credential
 from gateway.upstream.settings import TransportSettings, UpstreamSettings
 
 _MAX_TOKENS = 10
-_LONGEST_ANSWER = 64 * 1024
+_LONGEST_ANSWER = 64 * 1024  # bytes; a page of a proxy's, of which the beginning says enough
 _LONGEST_TEXT = 200
 
 

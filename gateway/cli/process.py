@@ -54,7 +54,7 @@ def run(config: Config, announce: Announce, around: Around = alone) -> None:
     except (ListenError, IdentityError) as error:
         raise OperatorError(str(error)) from error
     finally:
-        written.flush()
+        written.flush(config.log.flush_timeout)
 
 
 async def _serve(config: Config, log_to: Log, announce: Announce, around: Around) -> None:

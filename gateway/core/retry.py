@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
+# As in Claude's SDKs. No settings: how long all attempts may take together is one (retry_budget).
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 8.0
 # A month: limits of an account come back by then, and larger numbers do not fit where it is told in milliseconds.

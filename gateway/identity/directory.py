@@ -29,10 +29,6 @@ UNAUTHENTICATED = "No valid API key was given."
 _SUSPENDED = "This account is suspended."
 _UNAVAILABLE = "API keys cannot be checked at the moment."
 
-_MAX_WAITING = 10_000  # ids looked up at a time, as many as a worker takes requests; past it 503
-_MAX_UNKNOWN = 10_000  # ids remembered as unknown, until the next change of any key; 1 MiB
-_READ_LIMIT = 2.0  # seconds; a local database answers within 10 ms, a locked one gives up after its busy timeout
-
 _Entry = tuple[KeyRow, TenantRow]
 
 
@@ -49,12 +45,11 @@ class Directory:
     Args:
         source: The store, only ever called from the directory's own thread.
         peppers: To verify keys with.
-        settings: ``refresh`` and ``cache_size``.
+        settings: Bounds and deadlines.
         anonymous: Tenants that browsers are mapped to; always in memory once the first read succeeded.
         on_cut: Called on the event loop when running streams of a tenant or key are to be stopped. What was
             authenticated before it and is not known to the callee yet would be missed: register a stream without an
             await between ``cached`` (or ``authenticate``) and the registration, or ask ``cached`` once more after it.
-        read_limit: Seconds after which a read counts as failed.
     """
 
     def __init__(
@@ -65,17 +60,17 @@ class Directory:
         *,
         anonymous: Iterable[str] = (),
         on_cut: Callable[[Cut], None] = lambda _: None,
-        read_limit: float = _READ_LIMIT,
     ) -> None:
         self._source = source
         self._peppers = peppers
         self._refresh = settings.refresh
-        self._read_limit = read_limit
+        self._read_timeout = settings.read_timeout
+        self._max_lookups = settings.max_lookups
         self._on_cut = on_cut
         self._anonymous: dict[str, TenantRow | None] = dict.fromkeys(anonymous)
         self._keys: Lru[str, KeyRow] = Lru(settings.cache_size)
         self._tenants: Lru[str, TenantRow] = Lru(settings.cache_size)
-        self._unknown: Lru[str, bool] = Lru(_MAX_UNKNOWN)
+        self._unknown: Lru[str, bool] = Lru(settings.max_unknown)
         self._revision: int | None = None
         self._waiting: dict[str, asyncio.Future[_Entry | None]] = {}
         self._synchronising: list[asyncio.Future[bool]] = []
@@ -138,7 +133,7 @@ class Directory:
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._synchronising.append(done)
         self._wanted.set()
-        await asyncio.wait({done}, timeout=2 * self._read_limit)
+        await asyncio.wait({done}, timeout=2 * self._read_timeout)
         return done.done() and done.result()
 
     async def run(self) -> None:
@@ -158,12 +153,12 @@ class Directory:
     async def _look_up(self, key_id: str) -> _Entry | None:
         future = self._waiting.get(key_id)
         if future is None:
-            if len(self._waiting) >= _MAX_WAITING:
+            if len(self._waiting) >= self._max_lookups:
                 raise Overloaded("Too many API keys are being looked up.", retry_after=1)
             future = self._waiting[key_id] = asyncio.get_running_loop().create_future()
             self._wanted.set()
         # Not `await future`: it is shared, and a client that leaves would cancel it for the others.
-        await asyncio.wait({future}, timeout=self._read_limit)
+        await asyncio.wait({future}, timeout=self._read_timeout)
         if not future.done() or future.cancelled():
             raise StoreUnavailable(_UNAVAILABLE, retry_after=1)
         return future.result()
@@ -177,9 +172,9 @@ class Directory:
         loop = asyncio.get_running_loop()
         reading = loop.run_in_executor(executor, self._read, self._revision, list(waiting), missing)
         try:
-            done, _ = await asyncio.wait({reading}, timeout=self._read_limit)
+            done, _ = await asyncio.wait({reading}, timeout=self._read_timeout)
             if not done:
-                self._problem = f"the database of keys and tenants did not answer within {self._read_limit:g} s"
+                self._problem = f"the database of keys and tenants did not answer within {self._read_timeout:g} s"
                 self._give_up(waiting, synchronising)
             result = await reading
             if isinstance(result, Changes):

@@ -21,6 +21,20 @@ class KeySettings(BaseModel):
     cache_size: Annotated[int, Field(ge=1)] = Field(
         100_000, description="Keys remembered by a worker (about 1 KiB each)."
     )
+    max_unknown: Annotated[int, Field(ge=1)] = Field(
+        10_000,
+        description="Ids of keys that do not exist, remembered until any key changes, so that guessing does not reach "
+        "the database (100 bytes each).",
+    )
+    max_lookups: Annotated[int, Field(ge=1)] = Field(
+        10_000, description="Keys that wait to be looked up, as many as requests in flight; past it 503."
+    )
+    read_timeout: Annotated[Seconds, Field(gt=0)] = Field(
+        2.0, description="A read of keys that takes longer counts as failed; a local database answers within 10 ms."
+    )
+    busy_timeout: Seconds = Field(
+        5.0, description="Longest wait for another process's lock on the database: changes of keys take milliseconds."
+    )
     failures_per_minute: Annotated[int, Field(ge=1)] = Field(
         20, description="Failed authentications of one address in any 60 s; past it 429 before the key is looked at."
     )

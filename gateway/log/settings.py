@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.core.units import Bytes, Seconds
+
 Level = Literal["debug", "info", "warning", "error"]
 
 
@@ -20,5 +22,14 @@ class LogSettings(BaseModel):
     )
     format: Literal["auto", "json", "console"] = Field(
         "auto", description="One JSON object a line, or columns for reading; auto is console on a terminal only."
+    )
+    backlog: Bytes = Field(
+        1024 * 1024,
+        validate_default=True,
+        description="Lines kept while standard output takes none, about two thousand requests: a collector's restart. "
+        "Past it they are dropped and counted.",
+    )
+    flush_timeout: Seconds = Field(
+        1.0, description="At the end of the process the lines that still wait have so long to go out."
     )
     log_addresses: bool = Field(False, description="Whether request lines name the client's address.")

@@ -45,7 +45,7 @@ class Log:
         log = getattr(self._log, level_of(outcome))
         log("request", **fields_of(outcome, address if self._addresses else None))
 
-    def flush(self, timeout: float = 1.0) -> None:
+    def flush(self, timeout: float) -> None:
         """Write what still waits, for at most ``timeout`` seconds; for the end of the process."""
         self._sink.flush(timeout)
 
@@ -58,7 +58,7 @@ def configure_logging(settings: LogSettings, *, tty: bool, fd: int = _STDOUT) ->
         tty: Whether ``fd`` is a terminal.
         fd: Standard output unless a test says otherwise; written to directly, so flush ``sys.stdout`` before.
     """
-    sink = Sink(fd)
+    sink = Sink(fd, backlog=int(settings.backlog))
     console = settings.format == "console" or (settings.format == "auto" and tty)
     structlog.configure(
         processors=[

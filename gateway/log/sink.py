@@ -15,13 +15,12 @@ import time
 from collections import deque
 
 _PIECE = select.PIPE_BUF
-BACKLOG = 1024 * 1024  # two thousand request lines: a collector's restart
 
 
 class Sink:
     """Takes lines for ``fd``; safe to call from any thread, and from a finalizer in the middle of a call."""
 
-    def __init__(self, fd: int, *, backlog: int = BACKLOG) -> None:
+    def __init__(self, fd: int, *, backlog: int) -> None:
         self._fd = fd
         self._backlog = backlog
         self._ready = select.poll()
@@ -45,7 +44,7 @@ class Sink:
 
     debug = info = warning = error = critical = write  # structlog calls its logger by the level's name
 
-    def flush(self, timeout: float = 1.0) -> None:
+    def flush(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds for the lines that still wait here; for the end of the process only."""
         end = time.monotonic() + timeout
         with self._lock:

@@ -33,7 +33,8 @@ class Upstream:
         host = (url.host or "").strip("[]")
         self.name = settings.name
         self.pool = Pool(Address(host, url.port or _TLS_PORT, tls), transport, spawn)
-        self._max_headers = transport.max_headers
+        self._max_headers = int(transport.max_headers)
+        self._read_ahead = int(transport.read_ahead)
         self._prefix = (url.path or "").rstrip("/")
         netloc = url.host if url.port == _DEFAULT_PORTS[url.scheme] else f"{url.host}:{url.port}"
         key = settings.api_key.get_secret_value().strip().translate(_LINE_BREAKS)
@@ -50,7 +51,8 @@ class Upstream:
         if call.body:
             lines.append(f"content-type: application/json\r\ncontent-length: {len(call.body)}\r\n")
         lines.append("\r\n")
-        return connection.start(self._loop, "".join(lines).encode("utf-8", "replace"), call.body, self._max_headers)
+        head = "".join(lines).encode("utf-8", "replace")
+        return connection.start(self._loop, head, call.body, self._max_headers, self._read_ahead)
 
 
 def _tls(transport: TransportSettings) -> ssl.SSLContext:

@@ -23,7 +23,7 @@ from gateway.core.errors import Draining, GatewayError, Overloaded, UpstreamTime
 from gateway.upstream.connection import Connection
 from gateway.upstream.settings import TransportSettings
 
-# RFC 8305's pause between two addresses of one host.
+# RFC 8305's pause between two addresses of one host: the standard's figure, no setting.
 _HAPPY_EYEBALLS_DELAY = 0.25
 
 Spawn = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]

@@ -41,6 +41,10 @@ class TransportSettings(BaseModel):
     idle_timeout: Seconds = Field(
         120.0, description="Longest gap between two reads of a stream. Claude pings long silences every 15 s or so."
     )
+    stop_grace: Seconds = Field(
+        1.0,
+        description="Longest wait for a stream's end after message_stop; Claude ends it at once, some proxies do not.",
+    )
     total_timeout: Seconds = Field(600.0, description="Whole answer on Claude's own routes, as in Claude's SDK.")
     chat_timeout: Seconds = Field(60.0, description="Whole answer on the chat route, whose clients give up after 60 s.")
     max_connections: Annotated[int, Field(ge=1)] = Field(
@@ -66,6 +70,16 @@ class TransportSettings(BaseModel):
     )
     max_headers: Bytes = Field(
         64 * 1024, validate_default=True, description="Largest head of an answer; Claude's is below 2 KiB."
+    )
+    max_refusal: Bytes = Field(
+        1024 * 1024,
+        validate_default=True,
+        description="Most that is read of an error's body: Claude's have a few hundred bytes, proxies' pages more.",
+    )
+    read_ahead: Bytes = Field(
+        256 * 1024,
+        validate_default=True,
+        description="Bytes of an answer kept until it is known where they go; past it the connection is not read.",
     )
     receive_buffer: Bytes = Field(
         256 * 1024, validate_default=True, description="Kernel receive buffer of a connection (Linux doubles it)."

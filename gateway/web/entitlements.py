@@ -13,7 +13,7 @@ from gateway.core.principal import Principal
 from gateway.core.quota.limits import LimitSet, limit_set
 from gateway.core.restrictions import restrictions_of
 
-# About 2 KiB each; past it the one not used for longest is worked out again.
+# About 2 KiB each. No setting: past it the one not used for longest is worked out again, and nothing else happens.
 _REMEMBERED = 10_000
 
 

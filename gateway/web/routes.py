@@ -17,7 +17,7 @@ from gateway.web.pipeline import handle
 from gateway.web.services import SERVICES
 
 # What the existing frontends may put into a query string, in bytes: of each field decoded, and of all encoded (three
-# times as much for most scripts, for the message and the system prompt both).
+# times as much for most scripts, for the message and the system prompt both). A promise to them, so no setting.
 MAX_FIELD = 16 * 1024
 MAX_QUERY = 100 * 1024
 _QUERY = "/?&=%:@!$'()*+,;~[]"

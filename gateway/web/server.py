@@ -23,11 +23,6 @@ from gateway.web.client_side import reset
 from gateway.web.dialects import CHAT
 from gateway.web.settings import ServerSettings
 
-_BACKLOG = 4096
-# At the very end a handler has this long to finish, and once more to take notice that it was cancelled.
-_SHUTDOWN = 1.0
-
-
 log = structlog.get_logger()
 
 
@@ -136,7 +131,7 @@ class Runner(web.AppRunner):
             keepalive_timeout=settings.keepalive_timeout,
             max_line_size=int(settings.max_request_line),
             max_field_size=int(settings.max_header),
-            shutdown_timeout=_SHUTDOWN,
+            shutdown_timeout=settings.shutdown_timeout,
         )
 
     async def stop_listening(self) -> None:
@@ -165,14 +160,15 @@ class BoundSocket:
     Args:
         address: HOST:PORT.
         option: The option that chooses another, for the error.
-        send_buffer: Cap of the kernel's send buffer, which connections inherit.
+        settings: The kernel's buffers: connections inherit the one for sending.
 
     Raises:
         ListenError: The address cannot be had.
     """
 
-    def __init__(self, address: str, option: str, send_buffer: int) -> None:
+    def __init__(self, address: str, option: str, settings: ServerSettings) -> None:
         self._address = address
+        self._backlog = settings.backlog
         self._option = option
         host, _, port = address.rpartition(":")
         try:
@@ -184,7 +180,7 @@ class BoundSocket:
             raise self._refusal(error) from None
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, int(settings.send_buffer))
             self._socket.bind(target)
         except OSError as error:
             self._socket.close()
@@ -204,7 +200,7 @@ class BoundSocket:
             ListenError: Another process was quicker.
         """
         try:
-            await web.SockSite(runner, self._socket, backlog=_BACKLOG).start()
+            await web.SockSite(runner, self._socket, backlog=self._backlog).start()
         except OSError as error:
             raise self._refusal(error) from None
 

@@ -60,6 +60,11 @@ class ServerSettings(BaseModel):
     max_header: Bytes = Field(
         32 * 1024, validate_default=True, description="Longest header line; cookies and lists of betas are the longest."
     )
+    backlog: Annotated[int, Field(ge=1)] = Field(
+        4096,
+        description="Connections that wait to be accepted; the kernel may allow fewer (net.core.somaxconn). A wave of "
+        "reconnecting clients is taken in one turn of the event loop.",
+    )
     max_streams: Annotated[int, Field(ge=1)] = Field(
         10_000, description="Requests in flight in one worker; past it 503. An idle stream costs about 32 KiB."
     )
@@ -86,4 +91,11 @@ class ServerSettings(BaseModel):
     drain_grace: Seconds = Field(
         120.0,
         description="Streams in flight may finish within it; the rest get an error frame that says a retry helps.",
+    )
+    drain_last_words: Seconds = Field(
+        2.0, description="What is cut at the end of the grace period has so long to take that frame; then it is reset."
+    )
+    shutdown_timeout: Seconds = Field(
+        1.0,
+        description="At the very end a handler has so long to finish, and once more to notice that it was cancelled.",
     )

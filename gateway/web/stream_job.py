@@ -33,8 +33,6 @@ _HEADERS = {
     "Cache-Control": "no-store, no-transform",
     "X-Accel-Buffering": "no",
 }
-# An error's body is a few hundred bytes; what is longer is not Claude's.
-_MAX_REFUSAL = 1024 * 1024
 # Seconds; tokens that came all at once have no speed but that of the whole answer.
 _BURST = 0.001
 
@@ -105,7 +103,7 @@ class Job:
     async def refused(self, exchange: Exchange) -> GatewayError:
         """Return the error in an answer that is not a 200; its status counts, whatever is wrong with its body."""
         try:
-            body = await self.collect(exchange, _MAX_REFUSAL)
+            body = await self.collect(exchange, int(self.services.transport.max_refusal))
         except UpstreamError:
             body = b""
         return refusal(exchange.status, exchange.headers, body, time.time())
@@ -166,7 +164,13 @@ class StreamJob(Job):
     def __init__(self, request: web.Request, record: Record, services: Services, dialect: Dialect, call: Call) -> None:
         super().__init__(request, record, services, dialect, call)
         server, transport = services.server, services.transport
-        limits = RelayLimits(server.heartbeat, transport.idle_timeout, server.slow_client_timeout, transport.max_event)
+        limits = RelayLimits(
+            server.heartbeat,
+            transport.idle_timeout,
+            server.slow_client_timeout,
+            transport.max_event,
+            transport.stop_grace,
+        )
         self.relay = Relay(limits, self.deadline)
         self._commit_at = record.started + server.commit_after
         self._response: web.StreamResponse | None = None

@@ -15,7 +15,6 @@ from sqlalchemy import update
 
 from gateway.core.errors import Overloaded, StoreUnavailable, TenantSuspended, Unauthenticated
 from gateway.core.keys import Peppers, new_key
-from gateway.identity import directory as directory_module
 from gateway.identity import tables
 from gateway.identity.database import open_database, transaction
 from gateway.identity.directory import UNAUTHENTICATED, Directory
@@ -145,6 +144,16 @@ async def test_an_unknown_id_is_looked_up_once_until_it_is_created(store, pepper
         assert await directory.authenticate(key.text, NOON)
 
 
+async def test_ids_remembered_as_unknown_have_a_limit(store, peppers, statements):
+    """Past it one is looked up again: it costs a read and lets nobody in."""
+    unknown = [new_key(lambda count, fill=fill: fill * count).text for fill in (b"\x02", b"\x03")]
+    async with running(Directory(store, peppers, KeySettings(refresh=4, max_unknown=1))) as directory:
+        for credential in (unknown[0], unknown[0], unknown[1], unknown[0]):
+            with pytest.raises(Unauthenticated):
+                await directory.authenticate(credential, NOON)
+    assert sum("WHERE keys.id IN" in text for text in statements) == 3
+
+
 async def test_requests_that_miss_at_once_share_reads(store, peppers, key):
     """While one read is under way all others wait for the next one, whatever their number."""
     gated = Gated(store)
@@ -177,11 +186,11 @@ async def test_a_client_that_leaves_does_not_take_the_answer_from_the_others(sto
     assert leaving.cancelled()
 
 
-async def test_look_ups_in_waiting_have_a_limit(store, peppers, key, monkeypatch):
-    monkeypatch.setattr(directory_module, "_MAX_WAITING", 1)
+async def test_look_ups_in_waiting_have_a_limit(store, peppers, key):
     gated = Gated(store)
     gated.open.clear()
-    async with running(Directory(gated, peppers, LAZY)) as directory, asyncio.TaskGroup() as group:
+    one = KeySettings(refresh=4, max_lookups=1)
+    async with running(Directory(gated, peppers, one)) as directory, asyncio.TaskGroup() as group:
         await asyncio.to_thread(gated.entered.wait, 30)
         first = group.create_task(directory.authenticate(key.text, NOON))
         await asyncio.sleep(0)
@@ -303,7 +312,7 @@ async def test_a_locked_database_is_reported_and_recovered_from(engine, url, pep
 async def test_a_database_that_hangs_fails_those_who_wait_and_is_recovered_from(store, peppers, key):
     gated = Gated(store)
     gated.open.clear()
-    async with running(Directory(gated, peppers, LAZY, read_limit=0.01)) as directory:
+    async with running(Directory(gated, peppers, KeySettings(refresh=4, read_timeout=0.01))) as directory:
         with pytest.raises(StoreUnavailable) as refused:
             await directory.authenticate(key.text, NOON)
         assert refused.value.retry_after == 1
@@ -364,7 +373,7 @@ async def test_a_cache_smaller_than_the_keys_in_use_still_answers_right(store, p
 async def test_a_directory_that_stops_refuses_at_once_those_who_wait(store, peppers, key):
     gated = Gated(store)
     gated.open.clear()
-    directory = Directory(gated, peppers, LAZY, read_limit=30)
+    directory = Directory(gated, peppers, KeySettings(refresh=4, read_timeout=30))
 
     async def refused():
         with pytest.raises(StoreUnavailable):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from gateway.config.render import literal
 from gateway.log import LogSettings
 from gateway.log.canonical import FIELDS
 
@@ -35,6 +36,6 @@ def test_the_fields_of_other_lines_are_documented(written):
 @pytest.mark.parametrize("key", LogSettings.model_fields)
 def test_every_setting_is_documented_with_its_default(key):
     field = LogSettings.model_fields[key]
-    default = str(field.default).lower()
+    default = literal(getattr(LogSettings(), key), field).strip('"')
     assert f"| `[log] {key}` | `{default}` |" in DOCS
     assert field.description

@@ -116,6 +116,17 @@ def test_lost_lines_are_counted(written, outcome):
     written.fd = spare
 
 
+def test_lines_that_nobody_takes_wait_up_to_the_backlog_that_is_set(written, outcome):
+    reading, writing = os.pipe()
+    spare, written.fd = written.fd, writing
+    log = written.configure(backlog=1)
+    log.log_outcome(outcome)
+    assert log.dropped == 1
+    os.close(reading)
+    os.close(writing)
+    written.fd = spare
+
+
 def test_flush_writes_what_waits(written, outcome):
     written.log.log_outcome(outcome)
     written.log.flush(0.1)

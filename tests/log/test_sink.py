@@ -9,6 +9,8 @@ import pytest
 
 from gateway.log.sink import Sink
 
+BACKLOG = 1024 * 1024
+
 
 @pytest.fixture
 def pipe():
@@ -38,12 +40,12 @@ def _read(fd: int, size: int) -> bytes:
 
 
 def test_a_line_is_out_when_write_returns(pipe):
-    Sink(pipe[1]).write(b"hello\n")
+    Sink(pipe[1], backlog=BACKLOG).write(b"hello\n")
     assert os.read(pipe[0], 100) == b"hello\n"
 
 
 def test_a_reader_that_stands_still_costs_no_waiting_and_gets_all_lines_in_order_later(pipe):
-    sink = Sink(pipe[1])
+    sink = Sink(pipe[1], backlog=BACKLOG)
     filled = _fill(pipe[1])
     sink.write(b"one\n")
     sink.write(b"two\n")
@@ -60,12 +62,12 @@ def test_past_the_backlog_lines_are_dropped_and_counted(pipe):
         sink.write(b"1234\n")
     assert sink.dropped == 3
     _read(pipe[0], filled)
-    sink.flush()
+    sink.flush(10)
     assert _read(pipe[0], 10) == b"1234\n1234\n"
 
 
 def test_a_line_longer_than_a_pipe_takes_is_written_in_pieces(pipe):
-    sink = Sink(pipe[1])
+    sink = Sink(pipe[1], backlog=BACKLOG)
     line = b"x" * 200_000 + b"\n"
     sink.write(line)
     got = b""
@@ -76,7 +78,7 @@ def test_a_line_longer_than_a_pipe_takes_is_written_in_pieces(pipe):
 
 
 def test_a_closed_reader_is_swallowed_and_counted(pipe):
-    sink = Sink(pipe[1])
+    sink = Sink(pipe[1], backlog=BACKLOG)
     os.close(pipe[0])
     sink.write(b"a\n")
     sink.write(b"b\n")
@@ -84,14 +86,14 @@ def test_a_closed_reader_is_swallowed_and_counted(pipe):
 
 
 def test_a_closed_descriptor_is_swallowed_and_counted(pipe):
-    sink = Sink(pipe[1])
+    sink = Sink(pipe[1], backlog=BACKLOG)
     os.close(pipe[1])
     sink.write(b"a\n")
     assert sink.dropped == 1
 
 
 def test_flush_gives_up_after_its_time(pipe):
-    sink = Sink(pipe[1])
+    sink = Sink(pipe[1], backlog=BACKLOG)
     _fill(pipe[1])
     sink.write(b"late\n")
     sink.flush(0.01)
@@ -108,12 +110,12 @@ def test_a_line_stays_when_another_process_fills_a_non_blocking_pipe_first(pipe)
             return bytes(self)[piece]
 
     filled = []
-    sink = Sink(pipe[1])
+    sink = Sink(pipe[1], backlog=BACKLOG)
     sink.write(Overtaken(b"late\n"))
     assert sink.dropped == 0
     _read(pipe[0], filled[0])
     sink._lines[0] = b"late\n"
-    sink.flush()
+    sink.flush(10)
     assert _read(pipe[0], 5) == b"late\n"
 
 
@@ -125,6 +127,6 @@ def test_a_finalizer_that_logs_during_a_write_comes_after_it(pipe):
             sink.write(b"inner\n")
             return bytes(self)[piece]
 
-    sink = Sink(pipe[1])
+    sink = Sink(pipe[1], backlog=BACKLOG)
     sink.write(Reentrant(b"outer\n"))
     assert os.read(pipe[0], 100) == b"outer\ninner\n"

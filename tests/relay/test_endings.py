@@ -171,10 +171,11 @@ async def test_what_comes_after_the_end_is_ignored():
     stage.relay.data(text_delta("later"))
 
 
-async def test_a_body_that_lingers_after_message_stop_keeps_nobody_waiting():
-    stage = Stage().begin().read(HELLO)
+@pytest.mark.parametrize("grace", [1.0, 0.25])
+async def test_a_body_that_lingers_after_message_stop_keeps_nobody_waiting(grace):
+    stage = Stage(stop_grace=grace).begin().read(HELLO)
     await stage.run()
-    assert stage.now == pytest.approx(1.0)
+    assert stage.now == pytest.approx(grace)
     assert stage.relay.failure is None
     assert stage.source.aborted
     stage.close()

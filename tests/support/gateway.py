@@ -71,7 +71,7 @@ def logging_to(path: Path, settings: LogSettings) -> Iterator[Log]:
         try:
             yield log
         finally:
-            log.flush()
+            log.flush(settings.flush_timeout)
             structlog.configure(**before)
             root.handlers[:] = handlers
             root.setLevel(level)

@@ -41,12 +41,12 @@ async def whole(upstream, call=POST):
     return exchange, kept
 
 
-def on_a_wire(max_headers: int = 4096):
+def on_a_wire(max_headers: int = 4096, read_ahead: int = 256 * 1024):
     """Return an exchange on a connection without a socket, its wire, and what the pool is told."""
     wire, told = Wire(), []
     connection = Connection(lambda _: told.append("idle"), lambda _: told.append("closed"))
     connection.connection_made(wire)
-    return connection.start(asyncio.get_running_loop(), b"head", b"", max_headers), connection, wire, told
+    return connection.start(asyncio.get_running_loop(), b"head", b"", max_headers, read_ahead), connection, wire, told
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
@@ -269,6 +269,17 @@ async def test_without_a_sink_little_is_read_ahead(spawned):
         await kept.wait()
         assert len(kept.body) == size
         upstream.pool.close()
+
+
+async def test_what_is_read_ahead_has_the_bound_that_is_set():
+    exchange, connection, wire, _ = on_a_wire(read_ahead=8)
+    connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 30\r\n\r\n12345678")
+    assert wire.reading
+    connection.data_received(b"9")
+    assert not wire.reading
+    kept = Kept()
+    exchange.attach(kept)
+    assert (kept.body, wire.reading) == (b"123456789", True)
 
 
 async def test_a_paused_exchange_reads_nothing_and_then_everything(spawned):

@@ -140,6 +140,16 @@ async def test_an_error_whose_body_cannot_be_read_keeps_its_status(shop, encodin
     assert (got, error["type"]) == (529, "overloaded_error")
 
 
+@pytest.mark.parametrize(("size", "read"), [(500, True), (501, False)])
+async def test_an_error_whose_body_is_over_the_limit_keeps_its_status(shop, size, read):
+    said = b'{"type":"error","error":{"type":"not_found_error","message":"of Claude"},"request_id":"req_claude"}'
+    script = answer(404, said.ljust(size))
+    async with scripted_upstream(script) as claude, shop(claude, upstream={"max_refusal": 500}) as caller:
+        got, _, error = await refused(caller)
+    assert (got, error["type"]) == (404, "not_found_error")
+    assert (error["message"] == "of Claude") is read
+
+
 async def test_an_error_whose_body_is_cut_keeps_its_status(shop):
     async def script(peer):
         await peer.send(b'HTTP/1.1 404 Not Found\r\ncontent-length: 500\r\n\r\n{"type":')

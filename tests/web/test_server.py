@@ -151,18 +151,18 @@ def test_a_taken_port_is_a_sentence_that_names_the_option():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ListenError) as caught:
-            BoundSocket(address, "--listen", 4096)
+            BoundSocket(address, "--listen", ServerSettings())
     assert str(caught.value) == f"cannot listen on {address}: Address already in use; choose another with --listen"
 
 
 def test_a_host_that_does_not_exist_is_a_sentence():
     with pytest.raises(ListenError, match=r"cannot listen on nowhere\.invalid:80: .*--ops-listen"):
-        BoundSocket("nowhere.invalid:80", "--ops-listen", 4096)
+        BoundSocket("nowhere.invalid:80", "--ops-listen", ServerSettings())
 
 
 async def test_connections_are_refused_until_it_serves_and_capped_after():
     """A load balancer that only connects must not take a gateway for ready that is not."""
-    with BoundSocket("127.0.0.1:0", "--listen", 65_536) as bound:
+    with BoundSocket("127.0.0.1:0", "--listen", ServerSettings(send_buffer=65_536)) as bound:
         port = bound._socket.getsockname()[1]
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
@@ -180,9 +180,9 @@ async def test_connections_are_refused_until_it_serves_and_capped_after():
 
 async def test_of_two_that_bound_the_same_port_the_slower_one_is_told():
     """Binding alone is no claim: the port is had by who listens first."""
-    with BoundSocket("127.0.0.1:0", "--listen", 4096) as first:
+    with BoundSocket("127.0.0.1:0", "--listen", ServerSettings()) as first:
         address = f"127.0.0.1:{first._socket.getsockname()[1]}"
-        with BoundSocket(address, "--listen", 4096) as second:
+        with BoundSocket(address, "--listen", ServerSettings()) as second:
             runners = [Runner(web.Application(), ServerSettings()) for _ in range(2)]
             for runner in runners:
                 await runner.setup()

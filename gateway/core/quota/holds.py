@@ -28,6 +28,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.core.quota.limits import AppliedLimit, Unit
 
+# Part of the rules, no settings: whoever shares a store must agree on them.
 FIRST_LEASE = 10.0
 LEASE = 60.0
 RENEW_EVERY = 15.0
