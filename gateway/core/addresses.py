@@ -13,12 +13,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 # Longer chains do not exist; a header of 8 KiB of trusted addresses would cost a millisecond.
 _MAX_HOPS = 32
 _WITH_PORT = re.compile(r"\[([^\]]*)\](?::\d{1,5})?|(\d{1,3}(?:\.\d{1,3}){3}):\d{1,5}")
 _NETWORK_BITS = ((1 << 64) - 1) << 64
+# An address with brackets, zone and port; what is longer is none, and is not remembered.
+_LONGEST = 100
+# Reading an address costs 10 us, and one client sends many requests.
+_REMEMBERED = 4096
 
 
 class TrustedProxies:
@@ -38,11 +43,11 @@ class TrustedProxies:
             peer: Address of the connection; what is none (a Unix socket's) is returned as it is and trusted nothing.
             forwarded: Every ``X-Forwarded-For`` line.
         """
+        if not self._networks:
+            return _one_form(peer)
         client = _parsed(peer)
         if client is None:
             return peer
-        if not self._networks:
-            return str(client)
         for hop in reversed(",".join(forwarded).rsplit(",", _MAX_HOPS)[-_MAX_HOPS:]):
             if not self._trusts(client):
                 break
@@ -56,6 +61,7 @@ class TrustedProxies:
         return any(address in network for network in self._networks)
 
 
+@lru_cache(_REMEMBERED)
 def bucket(address: str) -> str:
     """Return what limits count ``address`` by: IPv4 as it is, IPv6 by its /64."""
     parsed = _parsed(address)
@@ -71,9 +77,20 @@ def is_loopback(listen: str) -> bool:
     return address.is_loopback if address is not None else host == "localhost" or host.endswith(".localhost")
 
 
+@lru_cache(_REMEMBERED)
+def _one_form(peer: str) -> str:
+    client = _parsed(peer)
+    return peer if client is None else str(client)
+
+
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
     """Return the address in ``text``, None if there is none."""
     text = text.strip()
+    return _read(text) if len(text) <= _LONGEST else None
+
+
+@lru_cache(_REMEMBERED)
+def _read(text: str) -> IPv4Address | IPv6Address | None:
     match = _WITH_PORT.fullmatch(text)
     if match is not None:
         text = match[1] or match[2] or ""
