@@ -61,6 +61,11 @@ def parse_key(text: str) -> Key | None:
     return Key(match[1], text)
 
 
+def key_id_in(text: str) -> str:
+    """Return what is a key's id if ``text`` is a key."""
+    return text[len(PREFIX) : len(PREFIX) + ID_LENGTH]
+
+
 def is_key_id(text: str) -> bool:
     """Whether ``text`` has the form of a key's public id."""
     return _ID.fullmatch(text) is not None

@@ -13,13 +13,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Protocol
 
 from gateway.core.errors import GatewayError, Overloaded, StoreUnavailable, TenantSuspended, Unauthenticated
-from gateway.core.keys import Key, Peppers, parse_key
+from gateway.core.keys import Peppers, key_id_in, parse_key
 from gateway.identity.errors import DatabaseFailed
 from gateway.identity.lru import Lru
 from gateway.identity.records import Changes, Cut, KeyRecord, KeyRow, TenantRow
@@ -30,6 +32,7 @@ _SUSPENDED = "This account is suspended."
 _UNAVAILABLE = "API keys cannot be checked at the moment."
 
 _Entry = tuple[KeyRow, TenantRow]
+_Verified = tuple[KeyRow, TenantRow, bytes, KeyRecord]
 
 
 class Source(Protocol):
@@ -71,6 +74,8 @@ class Directory:
         self._keys: Lru[str, KeyRow] = Lru(settings.cache_size)
         self._tenants: Lru[str, TenantRow] = Lru(settings.cache_size)
         self._unknown: Lru[str, bool] = Lru(settings.max_unknown)
+        # Of each key the rows and the text that were found to belong together last; rows that changed are new ones.
+        self._verified: Lru[str, _Verified] = Lru(settings.cache_size)
         self._revision: int | None = None
         self._waiting: dict[str, asyncio.Future[_Entry | None]] = {}
         self._synchronising: list[asyncio.Future[bool]] = []
@@ -79,11 +84,11 @@ class Directory:
 
     def cached(self, credential: str, now: float) -> KeyRecord | None:
         """Return the record of a valid key that is in memory, else None: then throttle and call ``authenticate``."""
-        key = parse_key(credential)
-        entry = key and self._entry(key.id)
-        if not key or not entry or self._refusal(key, entry, now) is not None:
+        entry = self._entry(key_id_in(credential))
+        if entry is None:
             return None
-        return _record(*entry)
+        record = self._verify(credential, entry)
+        return None if record is None or _refusal(entry, now) is not None else record
 
     async def authenticate(self, credential: str, now: float) -> KeyRecord:
         """Return the record of a key, read from the store if need be.
@@ -102,10 +107,13 @@ class Directory:
             entry = await self._look_up(key.id)
         if entry is None:
             raise Unauthenticated(UNAUTHENTICATED)
-        refusal = self._refusal(key, entry, now)
+        record = self._verify(credential, entry)
+        if record is None:
+            raise Unauthenticated(UNAUTHENTICATED)
+        refusal = _refusal(entry, now)
         if refusal is not None:
             raise refusal
-        return _record(*entry)
+        return record
 
     def anonymous_tenant(self, name: str) -> TenantRow:
         """Return a tenant that the directory was made with.
@@ -154,7 +162,7 @@ class Directory:
         future = self._waiting.get(key_id)
         if future is None:
             if len(self._waiting) >= self._max_lookups:
-                raise Overloaded("Too many API keys are being looked up.", retry_after=1)
+                raise Overloaded("Too many API keys are being looked up.", retry_after=1, limit="keys.max_lookups")
             future = self._waiting[key_id] = asyncio.get_running_loop().create_future()
             self._wanted.set()
         # Not `await future`: it is shared, and a client that leaves would cancel it for the others.
@@ -241,6 +249,7 @@ class Directory:
         self._keys.clear()
         self._tenants.clear()
         self._unknown.clear()
+        self._verified.clear()
         self._anonymous = dict.fromkeys(self._anonymous)
         self._wanted.set()
 
@@ -249,13 +258,24 @@ class Directory:
         tenant = key and self._tenants.get(key.tenant)
         return (key, tenant) if key and tenant else None
 
-    def _refusal(self, key: Key, entry: _Entry, now: float) -> GatewayError | None:
+    def _verify(self, credential: str, entry: _Entry) -> KeyRecord | None:
+        """Return the record of a genuine key, None of any other. What was found genuine is recognised by its digest."""
         row, tenant = entry
-        if not self._peppers.verify(key, row.pepper_version, row.hash) or row.ended(now):
-            return Unauthenticated(UNAUTHENTICATED)
-        # Only now: nobody without the secret learns that a tenant is suspended.
-        return TenantSuspended(_SUSPENDED) if tenant.suspended_at is not None else None
+        digest = hashlib.sha256(credential.encode("utf-8", "surrogatepass")).digest()
+        known = self._verified.get(row.id)
+        if known and known[0] is row and known[1] is tenant and hmac.compare_digest(known[2], digest):
+            return known[3]
+        key = parse_key(credential)
+        if key is None or not self._peppers.verify(key, row.pepper_version, row.hash):
+            return None
+        record = KeyRecord(row.id, tenant.name, tenant.plan, row.plan, row.expires_at)
+        self._verified.put(row.id, (row, tenant, digest, record))
+        return record
 
 
-def _record(key: KeyRow, tenant: TenantRow) -> KeyRecord:
-    return KeyRecord(key.id, tenant.name, tenant.plan, key.plan, key.expires_at)
+def _refusal(entry: _Entry, now: float) -> GatewayError | None:
+    """Return why a genuine key is refused: nobody without the secret learns that a tenant is suspended."""
+    row, tenant = entry
+    if row.ended(now):
+        return Unauthenticated(UNAUTHENTICATED)
+    return TenantSuspended(_SUSPENDED) if tenant.suspended_at is not None else None
