@@ -1,5 +1,8 @@
 """Request bodies: read whole before anything else happens, within bounds of size, time and memory.
 
+The room for a body whose length is known is taken before its first byte is read: of many large ones that come at once
+some get through, instead of none. Where there is none left, it is refused before anything else is done for it.
+
 A packed body is unpacked here, so that an encoding that is not taken is refused in the words of the route.
 A body that is not read keeps aiohttp from noticing that the client has gone, so it is always read first.
 """
@@ -34,14 +37,19 @@ class BodyBudget:
         """Bytes held now."""
         return self._used
 
+    def has_room(self, size: int) -> bool:
+        """Return whether so much could be taken."""
+        return self._used + size <= self._limit
+
     def take(self, size: int) -> None:
         """Take room.
 
         Raises:
             Overloaded: There is not enough.
         """
-        if self._used + size > self._limit:
-            raise Overloaded("The gateway holds too many large requests. Try again shortly.", retry_after=1.0)
+        if not self.has_room(size):
+            message, bound = "The gateway holds too many large requests. Try again shortly.", "server.max_bodies"
+            raise Overloaded(message, retry_after=1.0, limit=bound)
         self._used += size
 
     def give_back(self, size: int) -> None:
@@ -78,6 +86,8 @@ class Body:
         if request.content_length is not None:
             self._check(request.content_length)
         try:
+            if request.content.is_eof():  # it came with its head, as most do
+                return self._end([self._take(request.content.read_nowait(), inflater)], inflater)
             async with asyncio.timeout(seconds):
                 return await self._collect(request, inflater)
         except TimeoutError:
@@ -91,16 +101,19 @@ class Body:
         self._taken = 0
 
     async def _collect(self, request: web.Request, inflater: zlib._Decompress | None) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        async for chunk in request.content.iter_any():
-            # Of an inflated chunk at most one byte more than is allowed is made, however much is in it.
-            part = chunk if inflater is None else _inflated(inflater, chunk, self._limit - size + 1)
-            size += len(part)
-            self._check(size)
-            self._budget.take(len(part))
-            self._taken += len(part)
-            parts.append(part)
+        parts = [self._take(chunk, inflater) async for chunk in request.content.iter_any()]
+        return self._end(parts, inflater)
+
+    def _take(self, chunk: bytes, inflater: zlib._Decompress | None) -> bytes:
+        """Return what a chunk holds, and take the room for it."""
+        # Of an inflated chunk at most one byte more than is allowed is made, however much is in it.
+        part = chunk if inflater is None else _inflated(inflater, chunk, self._limit - self._taken + 1)
+        self._check(self._taken + len(part))
+        self._budget.take(len(part))
+        self._taken += len(part)
+        return part
+
+    def _end(self, parts: list[bytes], inflater: zlib._Decompress | None) -> bytes:
         if inflater is not None and not inflater.eof:
             raise InvalidRequest(_BROKEN)
         return parts[0] if len(parts) == 1 else b"".join(parts)
