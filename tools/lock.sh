@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Resolve the dependencies of pyproject.toml into requirements/*.lock, with hashes, for every Python and platform that
-# is supported. dev.lock comes first, and the other two hold its versions, so that tests run with what is deployed.
+# is supported. dev.lock comes first, and the others hold its versions, so that tests run with what is deployed.
 # tools/lock.sh PYTHON. `UPGRADE=--upgrade` takes the newest versions within the bounds.
 set -euo pipefail
 
@@ -17,8 +17,9 @@ compile() { # NAME, arguments
 }
 
 mkdir -p requirements
-compile dev pyproject.toml --group dev
+compile dev pyproject.toml --group dev --all-extras
 compile runtime pyproject.toml --constraint requirements/dev.lock
+compile clouds pyproject.toml --all-extras --constraint requirements/dev.lock
 compile build --group build --constraint requirements/dev.lock
 # A lock file that names a machine or an index works on one machine only.
 if grep --line-number --extended-regexp '://|file:|^-' requirements/*.lock; then
