@@ -45,6 +45,7 @@ from gateway.web.server import BoundSocket, Runner
 from gateway.web.services import SERVICES, Services
 from gateway.web.settings import ServerSettings
 from gateway.web.streams import Streams
+from gateway.web.shedding import Shedder
 
 log = structlog.get_logger()
 
@@ -151,7 +152,8 @@ def _services(config: Config, log_to: Log, store: Store, peppers: Peppers, tasks
         tombstone_ttl=limits.tombstone_ttl, max_tombstones=limits.max_tombstones, max_windows=limits.max_windows
     )
     tasks.spawn(directory.run())
-    tasks.spawn(sample_loop_lag(metrics.loop_lag, config.metrics.lag_interval))
+    shedder = Shedder(streams, config.server.max_loop_lag, config.metrics.lag_interval)
+    tasks.spawn(sample_loop_lag(metrics.loop_lag, config.metrics.lag_interval, shedder.woke))
     tasks.spawn(renew(holds, streams))
     return Services(
         server=config.server,

@@ -236,13 +236,23 @@ class GatewayFault(GatewayError):
 
 
 class Overloaded(GatewayFault):
-    """A bound on the gateway's own resources was reached."""
+    """A bound on the gateway's own resources was reached.
+
+    Args:
+        message: A sentence for the person at the other end.
+        retry_after: Seconds after which there may be room again.
+        limit: The bound by its key in the configuration (``server.max_streams``), for the operator's log and metrics.
+    """
 
     status = 503
     code = "overloaded"
     retryable = True
     claude_type = "overloaded_error"
 
+
+    def __init__(self, message: str, *, retry_after: float | None = None, limit: str | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.limit = limit
 
 class Draining(GatewayFault):
     """The process is stopping; another one, or the next, can answer."""

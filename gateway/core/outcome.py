@@ -50,7 +50,7 @@ class Outcome:
         phase: How far it had come when it ended.
         error_code: Stable code of the error, if any.
         error_origin: Whose fault it was.
-        limit: Name of the limit that refused, if one did.
+        limit: Name of the limit that refused, if one did: of a plan, or a bound of the gateway's own by its key.
         tenant: Tenant's name, empty before authentication.
         key_id: Key's public id, None for anonymous callers.
         model: Model asked for, after aliases; empty where none applies.

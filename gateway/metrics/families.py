@@ -51,7 +51,8 @@ class Families:
         )
         self.client_bytes = self._counter("client_bytes_total", "Bytes of body written to clients.", "route")
         self.errors = self._counter("errors_total", "Requests that ended in an error.", "code", "origin")
-        self.refusals = self._counter("refusals_total", "Requests refused by a limit.", "limit")
+        self.refusals = self._counter("refusals_total", "Requests refused by a limit of a plan.", "limit")
+        self.shed = self._counter("shed_total", "Requests refused by a bound of the gateway's own.", "bound")
         self.disconnects = self._counter(
             "client_disconnects_total", "Clients that left before the end of their answer.", "phase"
         )

@@ -34,13 +34,19 @@ class Schedule:
         self._due = max(self._due, now + self._interval)
 
 
-async def sample_loop_lag(observe: Callable[[float], None], interval: float) -> None:
+async def sample_loop_lag(
+    observe: Callable[[float], None], interval: float, woke: Callable[[float], None] = lambda _: None
+) -> None:
     """Give ``observe`` the loop's lag, for ever; run it as a task and cancel it at shutdown.
+
+    ``woke`` is told once of each wake-up, how late it was.
 
     The clock is the system's, because uvloop's own is rounded to the millisecond and stands still within a step.
     """
     schedule = Schedule(interval, time.monotonic())
     while True:
         await asyncio.sleep(schedule.wait(time.monotonic()))
-        for lag in schedule.lags(time.monotonic()):
+        lags = tuple(schedule.lags(time.monotonic()))
+        for lag in lags:
             observe(lag)
+        woke(lags[0] if lags else 0.0)

@@ -12,7 +12,7 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry
 
-from gateway.core.errors import TooManyFailures, Unauthenticated
+from gateway.core.errors import Overloaded, TooManyFailures, Unauthenticated
 from gateway.core.outcome import Outcome, Phase, Usage
 from gateway.metrics.families import Families
 from gateway.metrics.labels import NONE, OTHER, Children, Values
@@ -23,6 +23,10 @@ _OWN_VALUES = 64  # routes, codes, limits, upstreams: named by our code and conf
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _AUTHENTICATION = (Unauthenticated.code, TooManyFailures.code)
 _STATUS_CLASSES = {n: f"{n}xx" for n in range(1, 6)}
+_BOUNDS = (
+    *("server.max_streams", "server.max_bodies", "server.max_loop_lag"),
+    *("upstream.max_connections", "keys.max_lookups"),
+)
 
 
 def _none_dropped() -> int:
@@ -61,6 +65,8 @@ class Metrics:
         for code in _AUTHENTICATION:
             self._failed_authentications[code,]
 
+        for bound in _BOUNDS:
+            self._shed[self._limit(bound),]
     def _values(self, settings: MetricsSettings, known_model: Callable[[str], bool] | None) -> None:
         self._route = Values(_OWN_VALUES)
         self._method = Values(len(_METHODS), _METHODS.__contains__)
@@ -75,7 +81,8 @@ class Metrics:
         of = self._families
         self._requests, self._duration = Children(of.requests), Children(of.duration)
         self._client_bytes, self._errors = Children(of.client_bytes), Children(of.errors)
-        self._refusals, self._disconnects = Children(of.refusals), Children(of.disconnects)
+        self._refusals, self._shed = Children(of.refusals), Children(of.shed)
+        self._disconnects = Children(of.disconnects)
         self._failed_authentications = Children(of.failed_authentications)
         self._first_token, self._first_text = Children(of.first_token), Children(of.first_text)
         self._upstream_first_token = Children(of.upstream_first_token)
@@ -115,7 +122,8 @@ class Metrics:
         code = self._code(outcome.error_code)
         self._errors[code, outcome.error_origin or NONE].inc()
         if outcome.limit:
-            self._refusals[self._limit(outcome.limit),].inc()
+            counters = self._shed if code == Overloaded.code else self._refusals
+            counters[self._limit(outcome.limit),].inc()
         if code in _AUTHENTICATION:
             self._failed_authentications[code,].inc()
 

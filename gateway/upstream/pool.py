@@ -172,7 +172,8 @@ class Pool:
 
     def _give_up(self, future: asyncio.Future[Connection]) -> None:
         if not future.done():
-            future.set_exception(Overloaded("All connections to Claude are in use. Try again.", retry_after=1.0))
+            message, bound = "All connections to Claude are in use. Try again.", "upstream.max_connections"
+            future.set_exception(Overloaded(message, retry_after=1.0, limit=bound))
 
     def _leave(self, future: asyncio.Future[Connection]) -> bool:
         """Take a future off the queue; return whether it asked for a fresh connection."""

@@ -48,9 +48,13 @@ class BodyBudget:
             Overloaded: There is not enough.
         """
         if not self.has_room(size):
-            message, bound = "The gateway holds too many large requests. Try again shortly.", "server.max_bodies"
-            raise Overloaded(message, retry_after=1.0, limit=bound)
+            raise self.refusal()
         self._used += size
+
+    def refusal(self) -> Overloaded:
+        """Return what a request is told for which there is no room."""
+        message = "The gateway holds too many large requests. Try again shortly."
+        return Overloaded(message, retry_after=1.0, limit="server.max_bodies")
 
     def give_back(self, size: int) -> None:
         """Give room back."""
@@ -68,7 +72,18 @@ class Body:
     def __init__(self, budget: BodyBudget, limit: int) -> None:
         self._budget = budget
         self._limit = limit
-        self._taken = 0
+        self._room = 0  # taken from the budget
+        self._size = 0  # read so far
+
+    def admit(self, request: web.Request) -> None:
+        """Return when the body can be read, as far as is known before.
+
+        Raises:
+            Overloaded: There is no room for its length.
+        """
+        length = request.content_length
+        if length and length <= self._limit and not self._budget.has_room(length):
+            raise self._budget.refusal()
 
     async def read(self, request: web.Request, seconds: float) -> bytes:
         """Return the whole body.
@@ -85,9 +100,10 @@ class Body:
         inflater = _inflater(request.headers.get("Content-Encoding", ""))
         if request.content_length is not None:
             self._check(request.content_length)
+            self._take(request.content_length)
         try:
             if request.content.is_eof():  # it came with its head, as most do
-                return self._end([self._take(request.content.read_nowait(), inflater)], inflater)
+                return self._end([self._part(request.content.read_nowait(), inflater)], inflater)
             async with asyncio.timeout(seconds):
                 return await self._collect(request, inflater)
         except TimeoutError:
@@ -97,21 +113,26 @@ class Body:
 
     def release(self) -> None:
         """Give the room back."""
-        self._budget.give_back(self._taken)
-        self._taken = 0
+        self._budget.give_back(self._room)
+        self._room = 0
 
     async def _collect(self, request: web.Request, inflater: zlib._Decompress | None) -> bytes:
-        parts = [self._take(chunk, inflater) async for chunk in request.content.iter_any()]
+        parts = [self._part(chunk, inflater) async for chunk in request.content.iter_any()]
         return self._end(parts, inflater)
 
-    def _take(self, chunk: bytes, inflater: zlib._Decompress | None) -> bytes:
+    def _part(self, chunk: bytes, inflater: zlib._Decompress | None) -> bytes:
         """Return what a chunk holds, and take the room for it."""
         # Of an inflated chunk at most one byte more than is allowed is made, however much is in it.
-        part = chunk if inflater is None else _inflated(inflater, chunk, self._limit - self._taken + 1)
-        self._check(self._taken + len(part))
-        self._budget.take(len(part))
-        self._taken += len(part)
+        part = chunk if inflater is None else _inflated(inflater, chunk, self._limit - self._size + 1)
+        self._size += len(part)
+        self._check(self._size)
+        if self._size > self._room:
+            self._take(self._size - self._room)
         return part
+
+    def _take(self, size: int) -> None:
+        self._budget.take(size)
+        self._room += size
 
     def _end(self, parts: list[bytes], inflater: zlib._Decompress | None) -> bytes:
         if inflater is not None and not inflater.eof:

@@ -39,6 +39,7 @@ async def handle(request: web.Request, dialect: Dialect, parse: Parse) -> web.St
     services.streams.enter()
     body = Body(services.bodies, int(services.server.max_body))
     try:
+        body.admit(request)
         principal = await authenticate(request, record, services, anonymous=not dialect.verbatim)
         record.principal = principal
         entitlement = services.entitlements.of(principal)

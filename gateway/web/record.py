@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from gateway.core.claude import Fold
-from gateway.core.errors import GatewayError, GatewayFault, RateLimited
+from gateway.core.errors import GatewayError, GatewayFault, Overloaded, RateLimited
 from gateway.core.outcome import Kind, Outcome, Phase
 from gateway.core.pricing import PriceBook
 from gateway.core.principal import Principal
@@ -80,7 +80,7 @@ class Record:
             phase=self._phase(),
             error_code=error.code if error else None,
             error_origin=error.origin if error else None,
-            limit=error.limit if isinstance(error, RateLimited) else None,
+            limit=error.limit if isinstance(error, (RateLimited, Overloaded)) else None,
             tenant=self.principal.tenant if self.principal else "",
             key_id=self.principal.key_id if self.principal else None,
             model=self.model,

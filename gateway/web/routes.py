@@ -84,10 +84,11 @@ def _target(request: web.Request) -> str:
 
 
 async def expected(request: web.Request) -> None:
-    """Let a client that asks first send its body, unless it has said that the body is too large; ignore the rest."""
+    """Let a client that asks first send its body, unless there is no room for it; ignore the rest."""
     if request.version < HttpVersion11 or request.headers.get("Expect", "").lower() != "100-continue":
         return
-    if (request.content_length or 0) <= request.app[SERVICES].server.max_body:
+    services, length = request.app[SERVICES], request.content_length or 0
+    if length <= services.server.max_body and not services.streams.full and services.bodies.has_room(length):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # as aiohttp's own handler does: nothing of the answer has been sent yet
 

@@ -68,6 +68,11 @@ class ServerSettings(BaseModel):
     max_streams: Annotated[int, Field(ge=1)] = Field(
         10_000, description="Requests in flight in one worker; past it 503. An idle stream costs about 32 KiB."
     )
+    max_loop_lag: Seconds = Field(
+        0.25,
+        description="New requests get a 503 while the event loop lags by more over a second or so, before running "
+        "streams suffer; again admitted below half of it. 0 never refuses.",
+    )
     body_timeout: Seconds = Field(60.0, description="Longest time for a request body to arrive: 32 MiB at 4.5 Mbit/s.")
     keepalive_timeout: Seconds = Field(75.0, description="Idle client connections are closed after it, as nginx does.")
     heartbeat: Annotated[Seconds, Field(gt=0)] = Field(

@@ -1,4 +1,7 @@
-"""The requests in flight: counted, renewed, and cut from outside."""
+"""The requests in flight: counted, refused past a limit, renewed, and cut from outside.
+
+Whether there is room is one comparison, whatever the reason that there is none.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,7 @@ class Streams:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._ceiling = limit  # zero while new requests are refused whatever their number
         self._count = 0
         self._empty = asyncio.Event()
         self._empty.set()
@@ -50,12 +54,28 @@ class Streams:
         """Count one in; refuse it at once when there is no room.
 
         Raises:
-            Overloaded: The limit is reached.
+            Overloaded: The limit is reached, or load is shed.
         """
-        if self._count >= self._limit:
-            raise Overloaded("The gateway is at its limit of requests in flight. Try again shortly.", retry_after=1.0)
+        if self._count >= self._ceiling:
+            raise self._refusal()
         self._count += 1
         self._empty.clear()
+
+    @property
+    def full(self) -> bool:
+        """Whether ``enter`` would refuse."""
+        return self._count >= self._ceiling
+
+    def shed(self, active: bool) -> None:  # noqa: FBT001 - a switch
+        """Refuse whatever comes, or no longer; what is in flight goes on."""
+        self._ceiling = 0 if active else self._limit
+
+    def _refusal(self) -> Overloaded:
+        if self._ceiling:
+            message, bound = "The gateway is at its limit of requests in flight.", "server.max_streams"
+        else:
+            message, bound = "The gateway has more to do than it can.", "server.max_loop_lag"
+        return Overloaded(f"{message} Try again shortly.", retry_after=1.0, limit=bound)
 
     def leave(self) -> None:
         """Count one out."""
