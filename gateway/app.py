@@ -184,7 +184,7 @@ def _runners(services: Services) -> tuple[Runner, Runner]:
     add_routes(app)
     add_demo(app)
     add_docs(app, services.server)
-    return Runner(app, services.server), Runner(create_ops(app), services.server)
+    return Runner(app, services.server, services), Runner(create_ops(app), services.server)
 
 
 async def renew(

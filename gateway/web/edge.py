@@ -43,9 +43,14 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
         record.disconnected = record.error is None
         raise
     finally:
-        outcome = record.outcome(services.prices)
-        services.metrics.observe(outcome)
-        services.log_outcome(outcome, record.address)
+        tell(record, services)
+
+
+def tell(record: Record, services: Services) -> None:
+    """Tell a request's outcome to the metrics and to the log; once, at its end."""
+    outcome = record.outcome(services.prices)
+    services.metrics.observe(outcome)
+    services.log_outcome(outcome, record.address)
 
 
 async def _guarded(request: web.Request, handler: Handler, services: Services, record: Record) -> web.StreamResponse:

@@ -1,7 +1,8 @@
 """aiohttp's server with every bound set, and its own errors in our words.
 
 A request that aiohttp cannot parse never reaches a route. Its answer to that echoes the request's first line, which can
-hold a prompt; ours says what was wrong and nothing of what was sent.
+hold a prompt; ours says what was wrong and nothing of what was sent, in the shape of the route as far as the line's
+first bytes tell it. On the clients' side it is a request like any other: one Outcome, to the metrics and to the log.
 """
 
 from __future__ import annotations
@@ -9,21 +10,24 @@ from __future__ import annotations
 import asyncio
 import socket
 from http import HTTPStatus
-from typing import Self
+from typing import Any, Self
 
-import orjson
-import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from gateway.core.errors import GatewayError, GatewayFault, HeaderTooLarge, InvalidRequest, QueryTooLong
 from gateway.core.trace import new_request_id
 from gateway.web.client_side import reset
-from gateway.web.dialects import CHAT
+from gateway.web.dialects import Dialect, dialect_of
+from gateway.web.edge import tell
+from gateway.web.record import Record
+from gateway.web.services import Services
 from gateway.web.settings import ServerSettings
 
-log = structlog.get_logger()
+# As much of a request line as tells the route: "OPTIONS /v1/", after an empty line that some clients send.
+_TELLING = 16
 
 
 class ListenError(Exception):
@@ -31,23 +35,48 @@ class ListenError(Exception):
 
 
 class _Protocol(RequestHandler):
-    """One client's connection."""
+    """One client's connection.
 
-    __slots__ = ()
+    Args:
+        server: Whose.
+        services: Who is told of requests that could not be parsed; None where nobody is.
+        options: aiohttp's own.
+    """
+
+    __slots__ = ("_body", "_line", "_services")
+
+    def __init__(self, server: web.Server, services: Services | None, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._services = services
+        self._body = EMPTY_PAYLOAD  # of the request that was parsed last
+        self._line = b""  # how the request begins whose head has not come whole
 
     def data_received(self, data: bytes) -> None:
         """Parse what came.
 
         A body whose framing breaks is told to the handler that reads it; aiohttp leaves it waiting for the rest.
         """
+        between = self._body.is_eof()
         super().data_received(data)
-        request = self._current_request
-        if request is None or not self._messages or not isinstance(self._messages[-1][0], _ErrInfo):
+        if not self._messages:
+            if between and len(self._line) < _TELLING:
+                self._line = (self._line + data[:_TELLING])[:_TELLING]
             return
-        if not request.content.is_eof():
+        message, self._body = self._messages[-1]
+        if not isinstance(message, _ErrInfo):
+            self._line = b""
+            return
+        self._line = (self._line + data[:_TELLING])[:_TELLING] if between else b""
+        request = self._current_request
+        if request is not None and not request.content.is_eof():
             self.close()
             request.content.set_exception(web.RequestPayloadError("broken framing"))
             request.content.feed_eof()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Let go of the last body, which knows this connection: no circle is left for the garbage collector."""
+        super().connection_lost(exc)
+        self._body = EMPTY_PAYLOAD
 
     def handle_error(
         self,
@@ -57,28 +86,31 @@ class _Protocol(RequestHandler):
         message: str | None = None,  # noqa: ARG002 - it quotes the request
     ) -> web.StreamResponse:
         """Return the answer to a request that could not be parsed, or whose handling broke."""
-        self.log_exception("Error handling request", exc_info=exc)
+        unparsed = status == HTTPStatus.BAD_REQUEST
+        if not unparsed or self._services is None:
+            self.log_exception("Error handling request", exc_info=exc)
         if request.writer.output_size:
             # Not closed in order: without framing that would look like the answer's end.
             reset(request.transport)
             raise ConnectionResetError
         error = self._error(status, exc)
         request_id = new_request_id()
-        log.info("request not understood", request_id=request_id, status=error.status, reason=type(exc).__name__)
-        response = web.Response(
-            status=error.status,
-            body=orjson.dumps(CHAT.error_body(error, request_id)),
-            content_type="application/json",
-            headers={
-                "X-Request-Id": request_id,
-                "request-id": request_id,
-                "Vary": "Origin",
-                "Cache-Control": "no-store",
-                "Server": "tokenweir",
-            },
+        if unparsed and self._services is not None:
+            self._tell(request_id, request.method, error, self._services)
+        dialect = _dialect_of(self._line) if unparsed else dialect_of(request.path)
+        response = dialect.error_response(error, request_id)
+        response.headers.update(
+            {"X-Request-Id": request_id, "request-id": request_id, "Vary": "Origin", "Server": "tokenweir"}
         )
         response.force_close()
         return response
+
+    def _tell(self, request_id: str, method: str, error: GatewayError, services: Services) -> None:
+        peer = self.transport and self.transport.get_extra_info("peername")
+        record = Record(request_id, method, services.proxies.client_address(peer[0] if peer else ""))
+        record.fail(error)
+        record.status = error.status
+        tell(record, services)
 
     def _error(self, status: int, exc: BaseException | None) -> GatewayError:
         if status != HTTPStatus.BAD_REQUEST:
@@ -100,12 +132,20 @@ class _Protocol(RequestHandler):
             self.force_close()
 
 
+def _dialect_of(line: bytes) -> Dialect:
+    """Return the dialect of a request line's beginning."""
+    path = line.lstrip(b"\r\n").partition(b" ")[2].partition(b" ")[0]
+    return dialect_of(path.decode("latin-1"))
+
+
 class _Server(web.Server):
     """Makes our protocol for each connection."""
 
+    services: Services | None = None
+
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""
-        return _Protocol(self, loop=self._loop, **self._kwargs)
+        return _Protocol(self, self.services, loop=self._loop, **self._kwargs)
 
     def pre_shutdown(self) -> None:
         """Close the connections on which nothing is under way."""
@@ -120,9 +160,10 @@ class Runner(web.AppRunner):
     Args:
         app: What to serve.
         settings: Deadlines and buffers.
+        services: Who is told of requests that could not be parsed; None where nobody is.
     """
 
-    def __init__(self, app: web.Application, settings: ServerSettings) -> None:
+    def __init__(self, app: web.Application, settings: ServerSettings, services: Services | None = None) -> None:
         super().__init__(
             app,
             access_log=None,
@@ -133,6 +174,7 @@ class Runner(web.AppRunner):
             max_field_size=int(settings.max_header),
             shutdown_timeout=settings.shutdown_timeout,
         )
+        self._services = services
 
     async def stop_listening(self) -> None:
         """Refuse new connections and close the idle ones; what is under way goes on."""
@@ -150,6 +192,7 @@ class Runner(web.AppRunner):
             loop=asyncio.get_running_loop(),
             **made._kwargs,  # noqa: SLF001 - the only way to what AppRunner was given
         )
+        server.services = self._services
         made.request_handler = None  # type: ignore[assignment]  # it serves nothing; do not keep the application twice
         return server
 

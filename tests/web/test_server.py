@@ -55,9 +55,14 @@ async def test_what_is_no_request_is_told_so_in_json_without_an_echo(tmp_path, d
     told = json.loads(body)
     assert answered == status
     assert headers["Content-Type"].startswith("application/json")
-    assert told["code"] in {"invalid_request", "query_too_long", "header_too_large"}
-    assert headers["X-Request-Id"] == told["requestId"]
+    if data.startswith(b"POST /v1/"):
+        assert told["error"]["type"] == "invalid_request_error"
+        assert headers["request-id"] == told["request_id"]
+    else:
+        assert told["code"] in {"invalid_request", "query_too_long", "header_too_large"}
+        assert headers["X-Request-Id"] == told["requestId"]
     assert headers["Vary"] == "Origin"
+    assert headers["Cache-Control"] == "no-store"
     assert SECRET not in body
     assert SECRET not in log
 
@@ -95,8 +100,87 @@ async def test_only_a_client_that_asks_for_a_body_of_allowed_size_is_told_to_go_
 
 async def test_scanners_are_one_quiet_line_in_the_log(tmp_path):
     *_, log = await _sent(tmp_path, b"nonsense\r\n\r\n")
-    lines = [json.loads(line) for line in log.splitlines()]
-    assert [line["level"] for line in lines if line["event"] == "bad HTTP request"] == ["info"]
+    (line,) = [json.loads(line) for line in log.splitlines()]
+    assert (line["event"], line["level"], line["route"], line["status"]) == ("request", "info", "other", 400)
+
+
+async def _one_round(caller):
+    """Let the gateway read what has been sent, before more of it comes."""
+    async with caller.session.get(caller.gateway.ops_url + "/livez") as response:
+        assert response.status == 200
+
+
+BROKEN = b" HTTP/1.1\r\n" + SECRET + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "claudes"),
+    [
+        ([b"POST /v1/messages" + BROKEN], True),
+        ([b"HEAD /v1" + BROKEN], True),
+        ([b"GET /v1/models?x" + BROKEN], True),
+        ([b"\r\nOPTIONS /v1/models" + BROKEN], True),
+        ([b"POST", b" ", b"/v", b"1/messages HTTP/1.1\r\n", BROKEN[11:]], True),
+        ([b"GET /v1-messages" + BROKEN], False),
+        ([b"GET /api/chat/stream?message=/v1/" + BROKEN], False),
+        ([b"nonsense\r\n\r\nGET /v1/models\r\n\r\n"], False),
+        ([b"\xff /\xff\r\n\r\n"], False),
+    ],
+)
+async def test_what_cannot_be_parsed_is_answered_in_the_shape_of_its_route(tmp_path, pieces, claudes):
+    """Also when its first line comes in pieces: an SDK must be able to read the error."""
+    async with observed(configuration(tmp_path, NOWHERE)) as (caller, outcomes), connected(caller.gateway.url) as wire:
+        for piece in pieces:
+            await wire.send(piece)
+            await _one_round(caller)
+        status, _, body = await wire.answer()
+        assert await wire.rest() == b""
+        assert (await outcomes.only()).error_code == "invalid_request"
+    told = json.loads(body)
+    assert status == 400
+    assert set(told) == ({"type", "error", "request_id"} if claudes else {"error", "code", "requestId"})
+
+
+async def test_what_cannot_be_parsed_is_one_outcome_like_any_other(tmp_path):
+    async with observed(configuration(tmp_path, NOWHERE)) as (caller, outcomes):
+        for path in ("/api/chat/stream?message=", "/v1/messages?"):
+            async with connected(caller.gateway.url) as wire:
+                await wire.send(f"GET {path}".encode() + SECRET + BROKEN)
+                _, headers, _ = await wire.answer()
+                assert await wire.rest() == b""
+            outcome = (await outcomes.reach(1)).pop()
+            assert outcome.request_id == headers["X-Request-Id"]
+            assert (outcome.route, outcome.dialect, outcome.kind) == ("other", "none", "refused")
+            assert (outcome.status, outcome.error_code, outcome.error_origin) == (400, "invalid_request", "client")
+            assert SECRET.decode() not in repr(outcome)
+            assert outcomes.addresses.pop() == "127.0.0.1"
+        async with caller.session.get(caller.gateway.ops_url + "/metrics") as response:
+            metrics = await response.text()
+    assert 'code="invalid_request"' in metrics
+
+
+@pytest.mark.parametrize("torn", [False, True])
+async def test_the_shape_is_that_of_the_request_that_is_broken_not_of_one_before_it(tmp_path, torn):
+    """A body may look like a request line, and come in the packet after its head."""
+    good = b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\n", b"GET /v1/models HTTP/1.1".ljust(30)
+    async with serving(configuration(tmp_path, NOWHERE)) as caller, connected(caller.gateway.url) as wire:
+        for piece in good if torn else (b"".join(good),):
+            await wire.send(piece)
+            await _one_round(caller)
+        status, _, _ = await wire.answer()
+        assert status == 401
+        await wire.send(b"GET /health" + BROKEN)
+        status, _, body = await wire.answer()
+    assert (status, json.loads(body)["code"]) == (400, "invalid_request")
+
+
+async def test_the_operators_address_answers_what_it_cannot_parse_without_an_outcome(tmp_path):
+    async with observed(configuration(tmp_path, NOWHERE)) as (caller, outcomes):
+        async with connected(caller.gateway.ops_url) as wire:
+            await wire.send(SECRET + b"\r\n\r\n")
+            status, headers, body = await wire.answer()
+        assert outcomes.all == []
+    assert (status, json.loads(body)["code"], headers["Server"]) == (400, "invalid_request", "tokenweir")
 
 
 async def test_a_query_as_long_as_the_frontends_may_send_reaches_the_route(tmp_path):
