@@ -12,7 +12,7 @@ LOCKED := $(PIP) --require-hashes
 OURSELVES := $(PIP) --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock build clean
+.PHONY: help run test check bench format lock build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,10 @@ check: $(DEV) ## Format, lint, types, import rules, generated files, sizes; chan
 	$(BIN)/lint-imports --no-logo
 	@for generator in tools/gen_*.py; do echo "$$generator --check"; $(BIN)/python $$generator --check || exit 1; done
 	@tools/check_sizes.sh
+
+bench: $(RUNTIME) ## Measure what the gateway costs, beside nginx (ARGS="--scenarios S1,S4 --seconds 10")
+	@tools/setup.sh nginx
+	@$(BIN)/python -m tools.bench $(ARGS)
 
 format: $(DEV) ## Format, and fix what the linter can fix
 	$(BIN)/ruff format
