@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ from dataclasses import replace
 from aiohttp import web
 
 from gateway.core.call import Call, Restrictions
-from gateway.core.errors import GatewayError, RateLimited
+from gateway.core.errors import GatewayError, GatewayFault, RateLimited
 from gateway.core.principal import Principal
 from gateway.core.quota.holds import ONE_REQUEST, ONE_STREAM, Refused, Reservation
 from gateway.core.quota.limits import LimitSet
@@ -24,6 +25,7 @@ from gateway.web.stream_job import Job, StreamJob
 
 # A body of 30 MB takes 30 ms to read, in which no other stream would get a token; this much takes 1 ms.
 _LARGE = 1024 * 1024
+_OURS = 500
 
 Parse = Callable[[web.Request, bytes, Restrictions], Call]
 
@@ -47,7 +49,7 @@ async def handle(request: web.Request, dialect: Dialect, parse: Parse) -> web.St
             content = await body.read(request, services.server.body_timeout)
             call = await _parsed(request, content, parse, entitlement.restrictions)
         except GatewayError:
-            await _look(services, record, principal, entitlement.limits)
+            await _look(services, record, principal, entitlement.limits, record.request_id)
             raise
         record.model, record.stream = call.model, call.stream
         if call.end_user is not None:
@@ -58,7 +60,11 @@ async def handle(request: web.Request, dialect: Dialect, parse: Parse) -> web.St
             return await _answer(request, services, record, dialect, call)
         finally:
             services.streams.holds.discard(record.request_id)
-            await services.holds.settle(record.request_id, time.monotonic())
+            if _unserved(record):
+                await services.holds.cancel(record.request_id, time.monotonic())
+                await _look(services, record, principal, entitlement.limits, f"{record.request_id}-again")
+            else:
+                await services.holds.settle(record.request_id, time.monotonic())
     finally:
         body.release()
         services.streams.leave()
@@ -83,12 +89,25 @@ async def _reserve(services: Services, record: Record, principal: Principal, lim
     services.streams.holds.add(record.request_id)
 
 
-async def _look(services: Services, record: Record, principal: Principal, limits: LimitSet) -> None:
-    """Note where the limits stand, for an answer to a request that takes nothing from them."""
-    applied = limits.of_caller(principal.address, None)
-    held = await services.holds.reserve(Reservation(record.request_id, applied, {}), time.monotonic())
+def _unserved(record: Record) -> bool:
+    """Whether it ends through a fault of ours before Claude was asked: the caller's limits are as if it had not been.
+
+    Call it while the exception that ended it is being handled, if one did.
+    """
+    error = record.error or sys.exception()
+    if record.asked or error is None:
+        return False
+    if isinstance(error, GatewayError):
+        return isinstance(error, GatewayFault) and error.status >= _OURS
+    return isinstance(error, Exception) and not isinstance(error, ConnectionError)  # unforeseen
+
+
+async def _look(services: Services, record: Record, principal: Principal, limits: LimitSet, look_id: str) -> None:
+    """Note where the limits stand, for an answer to a request that takes nothing from them; each id is good once."""
+    applied = limits.of_caller(principal.address, principal.end_user)
+    held = await services.holds.reserve(Reservation(look_id, applied, {}), time.monotonic())
     record.states = held.states
-    await services.holds.cancel(record.request_id, time.monotonic())
+    await services.holds.cancel(look_id, time.monotonic())
 
 
 async def _answer(
@@ -105,6 +124,7 @@ async def _answer(
         raise
     finally:
         job.close()
+        record.asked = job.attempts.exchange is not None
         record.disconnected = gone and record.error is None  # a client that we dropped did not leave
         services.metrics.stream_closed()
         services.streams.running.discard(job)

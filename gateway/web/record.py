@@ -42,6 +42,7 @@ class Record:
     upstream: str = ""
     upstream_request_id: str | None = None
     attempts: int = 0
+    asked: bool = False  # whether anything went out to an upstream
     upstream_started: float | None = None
     last_attempt_started: float = 0.0
     fold: Fold | None = None
