@@ -23,7 +23,7 @@ class Stats:
         streams: Of them, streams.
         active: Answers in flight now.
         finished: Answers that came to their end, a cut that was asked for included.
-        cancelled: Answers whose client left before the end.
+        cancelled: Requests whose client left before the end, also before any of the answer.
         refused: Requests answered with an error status, asked for or deserved.
         tokens: Content deltas sent in streams.
         last_headers: Names of the last request's headers; only the credential has a value, masked.

@@ -97,7 +97,7 @@ class Player:
     Args:
         request: The request; its body must have been read, or a disconnect would not be noticed.
         started: Loop time from which the frames' moments count.
-        stats: Where tokens and departures are counted.
+        stats: Where tokens and ends are counted.
     """
 
     def __init__(self, request: web.Request, started: float, stats: Stats) -> None:
@@ -179,14 +179,10 @@ def gzipped(frames: Iterable[Frame]) -> Iterator[Frame]:
 
 @contextmanager
 def _watched(stats: Stats) -> Iterator[None]:
-    """Count an answer while it is in flight, and how it ends."""
+    """Count an answer while it is in flight, and if it comes to its end."""
     stats.active += 1
     try:
         yield
-    except (asyncio.CancelledError, ConnectionError):
-        stats.cancelled += 1
-        raise
-    else:
         stats.finished += 1
     finally:
         stats.active -= 1

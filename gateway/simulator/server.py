@@ -116,8 +116,9 @@ async def _in_claudes_shape(request: web.Request, handler: Handler) -> web.Strea
         return await handler(request)
     except Refused as refused:
         return _refusal(simulator, refused)
-    except ConnectionError:
-        # The client left between two writes: its own doing, and no error of the pretend Claude's.
+    except (asyncio.CancelledError, ConnectionError):
+        simulator.stats.cancelled += 1
+        # One that left between two writes is no error of the pretend Claude's either.
         raise asyncio.CancelledError from None
     except web.HTTPRequestEntityTooLarge:
         return _refusal(simulator, Refused(413))

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
+from gateway.core.errors import GatewayError, MethodNotAllowed, NotFound
+from gateway.core.trace import new_request_id
+from gateway.web.dialects import CHAT
 from gateway.web.docs import add_ops_document
 from gateway.web.services import SERVICES
+
+
+_SERVED = "GET /livez, /readyz, /metrics and /openapi.json"
 
 
 async def livez(_: web.Request) -> web.Response:
@@ -30,6 +37,22 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 
+@web.middleware
+async def _in_our_shape(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer what is not served as the public address does."""
+    error: GatewayError
+    try:
+        return await handler(request)
+    except web.HTTPMethodNotAllowed as refused:
+        error = MethodNotAllowed(refused.method, tuple(refused.allowed_methods))
+    except web.HTTPNotFound:
+        error = NotFound(f"Not found. Served here: {_SERVED}.")
+    request_id = new_request_id()
+    response = CHAT.error_response(error, request_id)
+    response.headers["X-Request-Id"] = request_id
+    return response
+
+
 async def _sign(_: web.Request, response: web.StreamResponse) -> None:
     """Name the product, and no version of what it is made of."""
     response.headers["Server"] = "tokenweir"
@@ -37,7 +60,7 @@ async def _sign(_: web.Request, response: web.StreamResponse) -> None:
 
 def create_ops(services_of: web.Application) -> web.Application:
     """Return the operators' application, beside the public one."""
-    app = web.Application()
+    app = web.Application(middlewares=[_in_our_shape])
     app[SERVICES] = services_of[SERVICES]
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)

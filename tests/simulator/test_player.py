@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 import pytest
 
 
-async def raw(simulator, body, fault):
+async def raw(simulator, body, fault, path="messages"):
     """Send a request by hand; return the reader and writer."""
     url = urlsplit(simulator.url)
     reader, writer = await asyncio.open_connection(url.hostname, url.port)
     data = json.dumps(body).encode()
     head = (
-        f"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: k\r\nanthropic-version: 1\r\nx-sim-fault: {fault}\r\n"
+        f"POST /v1/{path} HTTP/1.1\r\nhost: x\r\nx-api-key: k\r\nanthropic-version: 1\r\nx-sim-fault: {fault}\r\n"
         f"content-length: {len(data)}\r\n\r\n"
     )
     writer.write(head.encode() + data)
@@ -86,13 +86,33 @@ async def test_a_stall_is_silent_until_the_client_leaves_and_that_is_counted(ser
     assert simulator.stats.finished == 0
 
 
-async def test_a_client_that_leaves_a_fast_stream_stops_it(serve, http, body):
+async def test_a_client_that_leaves_a_fast_stream_stops_it_and_that_is_no_error(serve, http, body, caplog):
+    """It goes between two writes, of which the second fails."""
     simulator = await serve()
     reader, writer = await raw(simulator, body(stream=True), "tokens=1000000")
     await reader.readexactly(10_000)
     writer.transport.abort()
     await until(http, simulator, cancelled=1)
     assert simulator.stats.tokens < 1_000_000
+    assert [record.name for record in caplog.records] == []
+
+
+@pytest.mark.parametrize("path", ["messages", "messages/count_tokens"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_leaves_before_the_headers_is_counted_once(serve, http, body, path, stream):
+    simulator = await serve()
+    _, writer = await raw(simulator, body(stream=stream), "slow-headers=1h", path)
+    await until(http, simulator, requests=1, cancelled=0)
+    writer.transport.abort()
+    await until(http, simulator, cancelled=1, active=0, finished=0, refused=0)
+
+
+async def test_a_client_that_leaves_before_a_late_error_is_counted_once(serve, http, body):
+    simulator = await serve()
+    _, writer = await raw(simulator, body(stream=False), "time-to-first-token=1h; error-after=2")
+    await until(http, simulator, messages=1, cancelled=0)
+    writer.transport.abort()
+    await until(http, simulator, cancelled=1, active=0, finished=0, refused=0)
 
 
 async def test_dripping_headers_arrive_whole_and_the_body_ends_with_the_connection(serve, body):

@@ -141,6 +141,23 @@ async def test_the_public_address_does_not_serve_the_operators(tmp_path, path):
 @pytest.mark.parametrize("path", ["/health", "/v1/models", "/api/chat/stream?message=hi", "/"])
 async def test_the_operators_address_does_not_serve_the_public(tmp_path, path):
     async with serving(configuration(tmp_path, "http://127.0.0.1:1")) as caller:
-        status, _, text = await _get(caller, path)
+        status, headers, text = await _get(caller, path)
     assert status == 404
-    assert "message" not in text
+    told = json.loads(text)
+    assert told["error"] == "Not found. Served here: GET /livez, /readyz, /metrics and /openapi.json."
+    assert (told["code"], told["requestId"]) == ("not_found", headers["X-Request-Id"])
+    assert "message=" not in text
+
+
+async def test_the_operators_address_names_the_methods_that_a_path_takes(tmp_path):
+    async with serving(configuration(tmp_path, "http://127.0.0.1:1")) as caller:
+        async with caller.session.post(caller.gateway.ops_url + "/metrics") as response:
+            assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
+            assert (await response.json())["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/openapi.json", "/nowhere"])
+async def test_every_answer_of_the_operators_address_names_the_product_and_no_version(tmp_path, path):
+    async with serving(configuration(tmp_path, "http://127.0.0.1:1")) as caller:
+        _, headers, _ = await _get(caller, path)
+    assert headers["Server"] == "tokenweir"

@@ -164,5 +164,3 @@ def test_faults_of_ours_before_claude_was_asked_are_told_from_all_others(error, 
         assert _unserved(record) is ours
         record.asked = True
         assert not _unserved(record)
-
-
