@@ -1,12 +1,15 @@
 """The relay: Claude's bytes pushed to one client, event by event, as fast as the client takes them and no faster.
 
 - No task switch and no queue per token: the upstream's socket callback splits, encodes and writes. Everything that one
-  read brought leaves in one write; tokens that arrive alone leave alone.
+  read brought leaves in one write; tokens that arrive alone leave alone, by a way that is made for them.
+- A large read is taken in pieces, so that its copies are never more than a piece; a client that lags is given the text
+  of one read in one frame, by dialects that can.
 - Above the client's high-water mark the upstream is paused; below the low one it goes on. A client that takes nothing
   for ``slow_client_timeout`` while bytes wait for it is dropped, also when the answer itself is complete.
 - One timer per stream looks after heartbeats, silences and the deadline; it is set anew when it fires, not per token.
 - A stream is over when Claude's body is, or ``stop_grace`` after ``message_stop`` if the body lingers. An end without
   ``message_stop`` is a failure, and so is an ``error`` event, also a later one. Nothing counts after an error.
+- What is counted is counted here and told once, at the end: nothing calls the metrics per token.
 - Until the first event of an attempt was taken nothing of it has reached the client, and another may follow.
 """
 
@@ -29,26 +32,32 @@ from gateway.core.errors import (
     UpstreamTimeout,
     UpstreamTruncated,
 )
+from gateway.core.flow import Flow
 from gateway.core.sse import EventSplitter, EventTooLarge, parse_event
 
 HEARTBEAT = b":\n\n"
 # How often in slow_client_timeout the client's progress is looked at.
 _LOOKS = 4
+# A read brings up to 256 KiB; splitting and encoding make copies of a piece only, which malloc has at hand.
+_PIECE = 64 * 1024
+# Every so many tokens the way of one through the gateway is timed, for the first so many times.
+_SAMPLE_EVERY = 64
+_SAMPLES = 64
 
 
 class Client(Protocol):
     """The client's side of a stream."""
 
     @property
-    def writing_paused(self) -> bool:
-        """Whether the high-water mark was passed."""
+    def waiting_bytes(self) -> int:
+        """Bytes that the client has not taken yet, ours and the kernel's."""
 
     @property
-    def waiting_bytes(self) -> int:
-        """Bytes that the client has not taken yet."""
+    def held_bytes(self) -> int:
+        """Those of them that are held by us."""
 
-    def write(self, data: bytes) -> None:
-        """Send; never blocks."""
+    def write(self, data: bytes) -> bool:
+        """Send; never blocks. Return whether the high-water mark is passed."""
 
     async def drain(self) -> None:
         """Wait until the low-water mark is reached."""
@@ -79,6 +88,8 @@ class RelayLimits:
     slow_client_timeout: float
     max_event: int
     stop_grace: float
+    max_stream: int = 128 * 1024 * 1024
+    merge_after: int = 16 * 1024
 
 
 @dataclass(slots=True)
@@ -88,14 +99,19 @@ class Timing:
     first_token: float | None = None
     first_text: float | None = None
     last_token: float | None = None
-    longest_gap: float | None = None
+    longest: float = -1.0
+
+    @property
+    def longest_gap(self) -> float | None:
+        """The longest silence between two reads with tokens."""
+        return None if self.longest < 0 else self.longest
 
     def token(self, now: float, *, text_seen: bool) -> None:
         """Note that one read brought tokens."""
         if self.last_token is None:
             self.first_token = now
-        elif self.longest_gap is None or now - self.last_token > self.longest_gap:
-            self.longest_gap = now - self.last_token
+        else:
+            self.longest = max(self.longest, now - self.last_token)
         self.last_token = now
         if self.first_text is None and text_seen:
             self.first_text = now
@@ -117,7 +133,9 @@ class Relay:
         timing: When tokens came.
         sent: Bytes written to the client, before framing.
         pauses: Times the upstream was paused for the client.
+        paused: Seconds for which it was, pauses that are over.
         heartbeats: Heartbeats sent.
+        overheads: Seconds that a token took from its read to its write, sampled.
         taken: Whether an event of the current attempt has been taken, so that no other attempt may follow.
         held: Claude's error event that came before any other, as it came: sent when no other attempt follows.
     """
@@ -134,6 +152,10 @@ class Relay:
         self._deadline = deadline
         self._monotonic = monotonic
         self._unix = unix
+        self._whole = min(_PIECE, limits.max_event)
+        # Unix milliseconds at the monotonic clock's zero, and half of one to round: a token reads one clock, not two.
+        self._epoch = 0.0
+        self._room = limits.max_stream
         self._loop = asyncio.get_running_loop()
         self._client: Client | None = None
         self._source: Source | None = None
@@ -142,6 +164,7 @@ class Relay:
         self._timer: asyncio.TimerHandle | None = None
         self._over = self._closed = False
         self._blocked: Client | None = None
+        self._blocked_at = 0.0
         self._cut: GatewayError | None = None
         self._last_read = self._last_write = monotonic()
         self._stopped_at: float | None = None
@@ -153,7 +176,9 @@ class Relay:
         self.timing = Timing()
         self.sent = 0
         self.pauses = 0
+        self.paused = 0.0
         self.heartbeats = 0
+        self.overheads: list[float] = []
         self.taken = False
         self.held = b""
 
@@ -161,6 +186,20 @@ class Relay:
     def committed(self) -> bool:
         """Whether the client has been given a status."""
         return self._client is not None
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes in memory for the client: what it has not taken, and the event that is not complete."""
+        waiting = 0 if self._client is None else self._client.held_bytes
+        return waiting + self._splitter.unfinished_bytes
+
+    def flow(self) -> Flow | None:
+        """Return how the stream flowed; None when there is nothing to tell."""
+        merged = 0 if self.encoder is None else self.encoder.merged
+        if not (self.pauses or self.heartbeats or merged or self.overheads):
+            return None
+        since = 0.0 if self._blocked is None else self._monotonic() - self._blocked_at
+        return Flow(self.pauses, self.paused + since, self.heartbeats, merged, tuple(self.overheads))
 
     def commit(self, client: Client) -> None:
         """From now on the client is there to be written to, and kept awake."""
@@ -179,7 +218,9 @@ class Relay:
         self._source, self.fold, self.encoder = source, fold, encoder
         self._splitter = EventSplitter(self._limits.max_event)
         self._over, self.failure, self.taken, self.held, self._stopped_at = False, None, False, b"", None
-        self._last_read = self._monotonic()
+        self._last_read = now = self._monotonic()
+        self._epoch = (self._unix() - now) * 1000 + 0.5
+        self._room = self._limits.max_stream
         if self._cut is not None:
             self._end(self._cut)
             return
@@ -213,16 +254,35 @@ class Relay:
 
     def data(self, chunk: bytes) -> None:
         """Take what one read brought, and write what comes of it."""
-        if self._over or self.encoder is None:
+        encoder, client = self.encoder, self._client
+        if self._over or encoder is None:
             return
         now = self._last_read = self._monotonic()
+        size = len(chunk)
+        self._room -= size
         try:
-            raw, events = self._splitter.feed(chunk)
-            if events:
-                self._take(raw, events, now)
-        except EventTooLarge as error:
-            self._take(error.raw, error.events, now)
-            self._end(UpstreamMalformed("Claude sent an event that is larger than this gateway takes."))
+            if size > self._whole or self._room < 0:
+                self._large(chunk, now)
+            elif (
+                client is None
+                or self._splitter.unfinished
+                or not (frames := encoder.single(chunk, now * 1000 + self._epoch))
+            ):
+                self._split(chunk, now)
+            else:  # one token, come alone: what most reads of most streams are, and the rest would be as true of it
+                self.taken = True
+                if client.write(frames):
+                    self._block(client, len(frames), now)
+                self.sent += len(frames)
+                self._last_write = now
+                timing, fold = self.timing, self.fold
+                last = timing.last_token
+                if last is None or timing.first_text is None or now - last > timing.longest:
+                    timing.token(now, text_seen=fold.text_seen)
+                else:
+                    timing.last_token = now
+                if not fold.deltas % _SAMPLE_EVERY:
+                    self._sample(now, 1)
         except BaseException:
             # A fault of ours: the client is told now, and the event loop's handler tells the operator.
             self._end(GatewayFault("Something went wrong inside the gateway."))
@@ -250,11 +310,29 @@ class Relay:
         # After message_stop nothing is missing but the framing's end.
         self._end(None if self.fold.stopped else error)
 
+    def _large(self, chunk: bytes, now: float) -> None:
+        for start in range(0, len(chunk), _PIECE):
+            self._split(chunk[start : start + _PIECE], now)
+        if self._room < 0:
+            self._end(UpstreamMalformed("The answer from Claude is larger than this gateway takes."))
+
+    def _split(self, chunk: bytes, now: float) -> None:
+        if self._over:
+            return
+        try:
+            raw, events = self._splitter.feed(chunk)
+            if events:
+                self._take(raw, events, now)
+        except EventTooLarge as error:
+            self._take(error.raw, error.events, now)
+            self._end(UpstreamMalformed("Claude sent an event that is larger than this gateway takes."))
+
     def _take(self, raw: bytes, events: list[bytes], now: float) -> None:
         fold, encoder = self.fold, self.encoder
         assert encoder is not None  # noqa: S101 - begin() comes first
         deltas, fresh = fold.deltas, not fold.started
-        frames = encoder.feed(raw, events, int(self._unix() * 1000))
+        merge = encoder.merges and len(events) > 1 and self._lags()
+        frames = encoder.feed(raw, events, now * 1000 + self._epoch, merge=merge)
         if fold.error is not None and fresh and not deltas and fold.model is None:
             self.held = raw
             self._end(fold.error)
@@ -264,6 +342,8 @@ class Relay:
             self._write(frames, now)
         if fold.deltas != deltas:
             self.timing.token(now, text_seen=fold.text_seen)
+            if fold.deltas // _SAMPLE_EVERY != deltas // _SAMPLE_EVERY:
+                self._sample(now, fold.deltas - deltas)
         if fold.error is not None:
             self._end(fold.error)
         elif fold.stopped and self._stopped_at is None:
@@ -274,17 +354,26 @@ class Relay:
         client = self._client
         if client is None:
             return
-        client.write(data)
+        if client.write(data):
+            self._block(client, len(data), now)
         self.sent += len(data)
         self._last_write = now
-        if client.writing_paused:
-            if self._blocked is not None:  # the last bytes of a body can come after the pause
-                self._waiting_bytes += len(data)
-            else:
-                self._block(client, now)
 
-    def _block(self, client: Client, now: float) -> None:
+    def _lags(self) -> bool:
+        """Whether the client has fallen behind; asked only when a read brought several events, for it costs 1 µs."""
+        after, client = self._limits.merge_after, self._client
+        return self._blocked is not None or (self.sent > after and client is not None and client.waiting_bytes > after)
+
+    def _sample(self, began: float, tokens: int) -> None:
+        if len(self.overheads) < _SAMPLES:
+            self.overheads.append((self._monotonic() - began) / tokens)
+
+    def _block(self, client: Client, written: int, now: float) -> None:
+        if self._blocked is not None:  # the rest of a read, and the last bytes of a body, can come after the pause
+            self._waiting_bytes += written
+            return
         self._blocked = client
+        self._blocked_at = now
         self.pauses += 1
         self._waiting_bytes, self._progress_at = client.waiting_bytes, now
         if self._source is not None:
@@ -295,7 +384,8 @@ class Relay:
     async def _drain(self, client: Client) -> None:
         await client.drain()
         self._blocked = None
-        self._last_read = self._monotonic()
+        self._last_read = now = self._monotonic()
+        self.paused += now - self._blocked_at
         if self._source is not None:
             self._source.resume()
         self._arm()

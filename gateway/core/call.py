@@ -76,17 +76,32 @@ class Encoder(Protocol):
 
     Attributes:
         forwards_errors: Whether Claude's own error events are among the bytes that ``feed`` returns.
+        merges: Whether it can join the frames of one read.
+        merged: Frames that were joined to the one before.
     """
 
     forwards_errors: bool
+    merges: bool
+    merged: int
 
-    def feed(self, raw: bytes, events: list[bytes], now_ms: int) -> bytes:
+    def single(self, chunk: bytes, now_ms: float) -> bytes:
+        """Return what goes to the client for a read that is one whole content delta and nothing else, as most are.
+
+        Nothing when it is anything else, or may be: nothing was taken then, and ``feed`` is to take it.
+
+        Args:
+            chunk: What came, at the beginning of an event.
+            now_ms: Unix time in milliseconds.
+        """
+
+    def feed(self, raw: bytes, events: list[bytes], now_ms: float, *, merge: bool = False) -> bytes:
         """Return what goes to the client for these events.
 
         Args:
             raw: The events as they came, blank lines included.
             events: The same events one by one, without their blank lines.
             now_ms: Unix time in milliseconds.
+            merge: Whether frames may be joined, because the client lags.
         """
 
     def done(self, summary: Summary, now_ms: int) -> bytes:

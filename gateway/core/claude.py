@@ -4,13 +4,15 @@
 - An event is what its ``type`` says, or its name where it has no type. ``error`` events may lack everything else.
 - The first content delta of any kind starts the output; the first text delta is noted apart (thinking comes before).
 - ``skim`` reads only what bookkeeping needs and leaves the deltas' JSON alone; ``read`` decodes every delta. One stream
-  uses one of the two.
+  uses one of the two. ``skim_single`` and ``text`` are the same for what nearly all deltas look like, in a third of the
+  time; what looks different they leave to the other two.
 - Output that Claude never summed up, because the stream was cut, is estimated from the bytes that came.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import orjson
@@ -22,6 +24,15 @@ from gateway.core.usage import Tally
 
 _DELTA = b"event: content_block_delta\ndata: "
 _DELTA_LENGTH = len(_DELTA)
+_CR = 13
+# A delta of text as Claude writes it, padded between its last braces so that its length cannot be seen from outside.
+# Whatever matches is sound JSON if its UTF-8 is: the string is as RFC 8259 has it, but without halves of characters.
+_TEXT_DELTA = (
+    _DELTA + rb'\{"type":"content_block_delta","index":(?:0|[1-9][0-9]*+),"delta":\{"type":"text_delta","text":'
+    rb'("[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+")\} *+\}'
+)
+_text_event = re.compile(_TEXT_DELTA).fullmatch
+_text_alone = re.compile(_TEXT_DELTA + b"\n\n").fullmatch
 # An upper estimate of output tokens from what was received. Measured on 597 recorded streams of many models: it is
 # not below Claude's own count for 98 % of them, and 2.7 times as much for half. (At 3 bytes a token and without the
 # last two, two thirds were below.) What is thought without being shown nobody can count.
@@ -130,6 +141,14 @@ def _type_of(status: int) -> str:
     return TYPE_OF_STATUS.get(status, "api_error" if status >= _SERVER_ERROR else "invalid_request_error")
 
 
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 class Fold:
     """What one stream has said so far.
 
@@ -185,6 +204,38 @@ class Fold:
                 self.text_seen = True
             return
         self._take(event)
+
+    def skim_single(self, chunk: bytes) -> bool:
+        """Take a chunk for bookkeeping, if it is one whole delta and nothing else."""
+        size = len(chunk) - 2
+        if not chunk.startswith(_DELTA) or chunk.find(b"\n\n") != size or _CR in chunk:
+            return False
+        self.started = True
+        self.deltas += 1
+        self._bytes += size
+        if not self.text_seen and b'"text_delta"' in chunk:
+            self.text_seen = True
+        return True
+
+    def text(self, event: bytes, *, alone: bool = False) -> bytes | None:
+        """Take a delta of text that is written as Claude writes them; return the text, as a JSON string.
+
+        None for everything else, of which nothing was taken: it is for ``read``.
+
+        Args:
+            event: An event without its blank line.
+            alone: Whether it is a chunk instead, which must be such an event with its blank line and nothing else.
+        """
+        match = _text_alone(event) if alone else _text_event(event)
+        if match is None or self.error is not None:
+            return None
+        text: bytes = match[1]
+        if not text.isascii() and not _is_utf8(text):
+            return None
+        self.started = self.text_seen = True
+        self.deltas += 1
+        self._bytes += len(event) - 2 * alone
+        return text
 
     def read(self, event: bytes) -> dict[str, Any] | None:
         """Take an event; return the delta object of a content delta, None for every other event."""

@@ -42,19 +42,21 @@ class ClientSide:
         self._chunked = chunked
 
     @property
-    def writing_paused(self) -> bool:
-        """Whether the high-water mark was passed."""
-        return self._protocol.writing_paused
+    def held_bytes(self) -> int:
+        """Bytes that the kernel has not taken from us yet."""
+        return self._transport.get_write_buffer_size()
 
     @property
     def waiting_bytes(self) -> int:
         """Bytes that the client's side has not acknowledged yet, ours and the kernel's."""
         return self._transport.get_write_buffer_size() + _unacknowledged(self._transport)
 
-    def write(self, data: bytes) -> None:
-        """Send."""
-        if not self._transport.is_closing():
-            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+    def write(self, data: bytes) -> bool:
+        """Send; return whether the high-water mark is passed."""
+        transport = self._transport
+        if not transport.is_closing():
+            transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        return self._protocol.writing_paused
 
     async def drain(self) -> None:
         """Wait until the low-water mark is reached."""

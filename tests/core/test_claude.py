@@ -6,6 +6,8 @@ import json
 from statistics import median
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.core.claude import (
     Fold,
@@ -53,6 +55,114 @@ def fold(events, way="read", max_tokens=None):
 def events_of(recording):
     splitter = EventSplitter(1 << 24)
     return [*splitter.feed(recording.raw)[1], splitter.flush()]
+
+
+# Deltas as Claude writes them, which have a way of their own.
+
+CHARACTERS = st.one_of(st.characters(), st.sampled_from('"\\/\n\t\x7f\u2028é\U0001f642\ud83d'))
+STRINGS = st.text(CHARACTERS, max_size=8)
+
+
+def text_event(string, padding="", index="0"):
+    """Return a delta of text as Claude writes it; the text is JSON."""
+    return (
+        f'event: content_block_delta\ndata: {{"type":"content_block_delta","index":{index},'
+        f'"delta":{{"type":"text_delta","text":{string}}}{padding}}}'
+    ).encode("utf-8", "surrogatepass")
+
+
+def books(folded):
+    return folded.started, folded.text_seen, folded.deltas, folded.error, folded.usage()
+
+
+@given(STRINGS, st.booleans(), st.sampled_from(["", " ", "        "]), st.sampled_from(["0", "1", "10"]), st.booleans())
+def test_a_text_that_is_passed_on_as_it_came_is_the_text_that_is_read(text, escaped, padding, index, alone):
+    raw = text_event(json.dumps(text, ensure_ascii=escaped), padding, index)
+    quick, slow = Fold(), Fold()
+    passed = quick.text(raw + b"\n\n" if alone else raw, alone=alone)
+    if passed is None:
+        assert books(quick) == books(Fold())
+        return
+    body = slow.read(raw)
+    assert body is not None
+    assert json.loads(passed) == body["text"] == text
+    assert books(quick) == books(slow)
+
+
+@pytest.mark.parametrize(
+    "string",
+    ['""', '" the"', '"\\n\\n"', '"\\"Mon\\u2013Fri\\""', '"\\\\"', '"né"', '"\U0001f642"', '"\x7f"', '"\\/"', '"}}"'],
+)
+@pytest.mark.parametrize("padding", ["", " ", "            "])
+def test_what_claude_writes_is_passed_on_as_it_came(string, padding):
+    assert Fold().text(text_event(string, padding)) == string.encode()
+    assert Fold().text(text_event(string, padding) + b"\n\n", alone=True) == string.encode()
+
+
+HELLO = text_event('"Hello"')
+UNUSUAL = {
+    "no string": text_event("7"),
+    "half a character": text_event('"\\ud83d"'),
+    "another escape": text_event('"\\x41"'),
+    "a short escape": text_event('"\\u12"'),
+    "a control character": text_event('"\t"'),
+    "a quote": text_event('"a"b"'),
+    "no end": text_event('"Hello'),
+    "a last backslash": text_event('"Hello\\"'),
+    "no UTF-8": HELLO.replace(b"Hello", b"\xff"),
+    "half a character's bytes": HELLO.replace(b"Hello", b"\xed\xa0\xbd"),
+    "more fields": HELLO.replace(b"}}", b',"citations":[]}}'),
+    "fields behind": HELLO.replace(b"}}", b'},"x":1}'),
+    "another index": HELLO.replace(b":0,", b":00,"),
+    "another order": b'event: content_block_delta\ndata: {"index":0,"type":"content_block_delta"}',
+    "thinking": HELLO.replace(b"text_delta", b"thinking_delta"),
+    "a comment": b": x\n" + HELLO,
+    "an id": HELLO + b"\nid: 1",
+    "a mark": b"\xef\xbb\xbf" + HELLO,
+    "another line end": HELLO.replace(b"\n", b"\r"),
+    "no event": HELLO.partition(b"\n")[2],
+}
+
+
+@pytest.mark.parametrize("raw", UNUSUAL.values(), ids=UNUSUAL)
+def test_what_looks_different_is_left_to_be_read(raw):
+    folded = Fold()
+    assert folded.text(raw) is None
+    assert folded.text(raw + b"\n\n", alone=True) is None
+    assert books(folded) == books(Fold())
+
+
+@pytest.mark.parametrize(
+    "end", [b"", b"\n", b"\n\n\n", b"\r\n\r\n", b"\n \n", b"\n\n" + HELLO, b"\n\n" + HELLO + b"\n\n"]
+)
+def test_a_chunk_that_is_not_one_whole_delta_is_left_to_be_split(end):
+    folded = Fold()
+    assert folded.text(HELLO + end, alone=True) is None
+    assert folded.skim_single(HELLO + end) is False
+    assert books(folded) == books(Fold())
+
+
+def test_after_an_error_nothing_is_passed_on():
+    folded, _ = fold([event({"type": "error"})])
+    assert folded.text(HELLO) is None
+
+
+@pytest.mark.parametrize("raw", [HELLO, delta("thinking_delta", thinking="x"), text_event('"a', "  ")])
+def test_a_delta_that_comes_alone_is_in_the_same_books(raw):
+    alone, split = Fold(), Fold()
+    for _ in range(2):
+        assert alone.skim_single(raw + b"\n\n") is True
+        split.skim(raw)
+    assert books(alone) == books(split)
+
+
+@pytest.mark.parametrize(
+    "raw", [STOP, delta().replace(b"\n", b"\r"), HELLO.replace(b"He", b"\r"), HELLO.replace(b"He", b"\n\nx")]
+)
+def test_only_what_is_one_delta_for_certain_is_skimmed_alone(raw):
+    folded = Fold()
+    assert folded.skim_single(raw + b"\n\n") is False
+    assert books(folded) == books(Fold())
 
 
 # Every stream there is.

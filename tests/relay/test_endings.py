@@ -220,9 +220,7 @@ async def test_an_event_that_is_not_json_is_a_failure(dialect):
 
 async def test_a_fault_of_ours_is_told_to_the_client_at_once():
     class Broken:
-        forwards_errors = False
-
-        def feed(self, *_):
+        def single(self, *_):
             raise ZeroDivisionError
 
     stage = Stage().begin()

@@ -35,7 +35,11 @@ class FakeClient:
         """What was written besides heartbeats."""
         return b"".join(data for data in self.written if data != HEARTBEAT)
 
-    def write(self, data: bytes) -> None:
+    @property
+    def held_bytes(self) -> int:
+        return self.waiting_bytes
+
+    def write(self, data: bytes) -> bool:
         assert data
         assert not self.aborted
         self.written.append(data)
@@ -43,6 +47,7 @@ class FakeClient:
             self.waiting_bytes += len(data)
             self.most_waiting = max(self.most_waiting, self.waiting_bytes)
             self.writing_paused = self.waiting_bytes > HIGH_WATER
+        return self.writing_paused
 
     def take(self, count: int) -> None:
         """Take some of what waits."""

@@ -1,6 +1,7 @@
 """The existing frontends' frames: one ``data: {json}`` line and a blank line each.
 
-- One text delta of Claude's is one ``text`` frame: the client's display of tokens a second counts frames.
+- One text delta of Claude's is one ``text`` frame: the client's display of tokens a second counts frames. Only for a
+  client that lags the texts of one read are joined: it shows no token at its time, and a frame is ten times its text.
 - ``done`` is the last frame of a good answer, ``error`` the last of a bad one; the client ignores other types, so
   ``thinking`` frames are sent only to callers that asked for thinking.
 """
@@ -48,20 +49,35 @@ class ChatEncoder:
     """
 
     forwards_errors = False
+    merges = True
 
-    __slots__ = ("_fold", "_thinking")
+    __slots__ = ("_fold", "_thinking", "merged")
 
     def __init__(self, fold: Fold, *, thinking: bool = False) -> None:
         self._fold = fold
         self._thinking = thinking
+        self.merged = 0
 
-    def feed(self, raw: bytes, events: list[bytes], now_ms: int) -> bytes:  # noqa: ARG002 - the relay's interface
+    def single(self, chunk: bytes, now_ms: float) -> bytes:
+        """Return the frame for a text delta that came alone."""
+        text = self._fold.text(chunk, alone=True)
+        return b"" if text is None else b'data: {"token":%b,"type":"text","timestamp":%d}\n\n' % (text, now_ms)
+
+    def feed(self, raw: bytes, events: list[bytes], now_ms: float, *, merge: bool = False) -> bytes:  # noqa: ARG002 - the relay's interface
         """Return the frames for these events."""
-        read = self._fold.read
-        if len(events) == 1:  # a token that came alone: the common case
-            delta = read(events[0])
-            return self._frame(delta, now_ms) if delta else b""
-        return b"".join([self._frame(delta, now_ms) for event in events if (delta := read(event))])
+        runs: list[tuple[bytes, list[bytes]]] = []
+        last = b""
+        for event in events:
+            shown, kind = self._fold.text(event), b"text"
+            if shown is None:
+                shown, kind = self._read(event)
+            if shown is None:
+                continue
+            if kind != last:
+                runs.append((kind, []))
+                last = kind
+            runs[-1][1].append(shown)
+        return b"".join([self._frames(kind, texts, now_ms, merge=merge) for kind, texts in runs])
 
     def done(self, summary: Summary, now_ms: int) -> bytes:
         """Return the ``done`` frame."""
@@ -74,17 +90,20 @@ class ChatEncoder:
             metadata["retryAfterMs"] = math.ceil(error.retry_after * 1000)
         return _data({"token": sentence(error), "type": "error", "timestamp": now_ms, "metadata": metadata})
 
-    def _frame(self, delta: dict[str, Any], now_ms: int) -> bytes:
+    def _read(self, event: bytes) -> tuple[bytes | None, bytes]:
+        """Return what the client is shown of an event, as a JSON string, and the type of its frame."""
+        delta = self._fold.read(event) or {}
         kind = delta.get("type")
-        if kind == "text_delta":
-            text, name = delta.get("text"), b"text"
-        elif kind == "thinking_delta" and self._thinking:
-            text, name = delta.get("thinking"), b"thinking"
-        else:
-            return b""
-        if not isinstance(text, str):
-            return b""
-        return b'data: {"token":%b,"type":"%b","timestamp":%d}\n\n' % (dump_text(text), name, now_ms)
+        name = "text" if kind == "text_delta" else "thinking" if kind == "thinking_delta" and self._thinking else ""
+        text = delta.get(name)
+        return (dump_text(text) if isinstance(text, str) else None), name.encode()
+
+    def _frames(self, kind: bytes, texts: list[bytes], now_ms: float, *, merge: bool) -> bytes:
+        if merge and len(texts) > 1:
+            self.merged += len(texts) - 1
+            texts = [b'"%b"' % b"".join([text[1:-1] for text in texts])]
+        begin, end = b'data: {"token":', b',"type":"%b","timestamp":%d}\n\n' % (kind, now_ms)
+        return begin + (end + begin).join(texts) + end
 
 
 def _data(frame: dict[str, Any]) -> bytes:

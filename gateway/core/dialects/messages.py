@@ -44,13 +44,19 @@ class MessagesEncoder:
     """Forwards one stream unchanged, and keeps the books."""
 
     forwards_errors = True
+    merges = False  # events are Claude's: they are written together, never joined
+    merged = 0
 
     __slots__ = ("_fold",)
 
     def __init__(self, fold: Fold) -> None:
         self._fold = fold
 
-    def feed(self, raw: bytes, events: list[bytes], now_ms: int) -> bytes:  # noqa: ARG002 - the relay's interface
+    def single(self, chunk: bytes, now_ms: float) -> bytes:  # noqa: ARG002 - the relay's interface
+        """Return the bytes as they came, when they are one whole delta."""
+        return chunk if self._fold.skim_single(chunk) else b""
+
+    def feed(self, raw: bytes, events: list[bytes], now_ms: float, *, merge: bool = False) -> bytes:  # noqa: ARG002 - the same
         """Return the bytes as they came, up to an error about the gateway's own credential."""
         fold = self._fold
         for event in events:

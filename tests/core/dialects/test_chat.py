@@ -63,6 +63,78 @@ def test_one_text_delta_is_one_frame():
     assert [frame["token"] for frame in frames(several)] == ["a", "", "b"]
 
 
+def test_a_text_delta_that_comes_alone_is_the_same_frame():
+    event = delta("text_delta", text='Hi "you"\n').replace(b": {", b":{").replace(b": ", b":").replace(b", ", b",")
+    event = event.replace(b":", b": ", 1).replace(b"data:", b"data: ")
+    assert ChatEncoder(Fold()).single(event + b"\n\n", NOW + 0.9) == feed([event])
+    assert ChatEncoder(Fold()).single(event, NOW) == b""
+
+
+def utf_16(texts):
+    """Return texts as JavaScript has them, where halves that meet are a character."""
+    return "".join(texts).encode("utf-16", "surrogatepass")
+
+
+def lagging(events, **options):
+    """Return the frames for a client that lags, and how many fewer they are."""
+    encoder = ChatEncoder(Fold(), **options)
+    raw = encoder.feed(b"".join(event + b"\n\n" for event in events), events, NOW, merge=True)
+    return frames(raw), encoder.merged
+
+
+def test_the_texts_of_one_read_are_one_frame_for_a_client_that_lags():
+    told, merged = lagging([delta("text_delta", text=text) for text in ("He said", ' "', "", 'Hi"\n', "né")])
+    assert [frame["token"] for frame in told] == ['He said "Hi"\nné']
+    assert merged == 4
+
+
+def test_a_single_text_is_not_merged_with_anything():
+    assert lagging([delta("text_delta", text="a"), b'event: ping\ndata: {"type": "ping"}'])[1] == 0
+
+
+def test_what_is_merged_keeps_its_order():
+    kinds = [("thinking_delta", "thinking"), ("text_delta", "text")]
+    events = [delta(kind, **{name: f"{number}{name[1]}"}) for number in (1, 2) for kind, name in kinds for _ in "ab"]
+    told, merged = lagging(events, thinking=True)
+    assert [(frame["type"], frame["token"]) for frame in told] == [
+        ("thinking", "1h1h"),
+        ("text", "1e1e"),
+        ("thinking", "2h2h"),
+        ("text", "2e2e"),
+    ]
+    assert merged == 4
+    told, _ = lagging(events)
+    assert [frame["token"] for frame in told] == ["1e1e2e2e"]
+
+
+def test_halves_of_a_character_that_are_merged_are_a_character():
+    ((frame,), _) = lagging([delta("text_delta", text="\ud83d"), delta("text_delta", text="\ude42")])
+    assert frame["token"] == "\U0001f642"
+
+
+def test_what_follows_an_error_is_not_merged_into_what_came_before():
+    told, _ = lagging(
+        [delta("text_delta", text="a"), b'event: error\ndata: {"type":"error"}', delta("text_delta", text="b")]
+    )
+    assert [frame["token"] for frame in told] == ["a"]
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_every_recorded_text_arrives_also_when_it_is_merged(recording, merge):
+    """In reads of 16 KiB, as a client that lags gets them."""
+    splitter, raw = EventSplitter(1 << 24), recording.raw
+    encoder = ChatEncoder(Fold())
+    sent = b""
+    for start in range(0, len(raw), 16384):
+        chunk, events = splitter.feed(raw[start : start + 16384])
+        sent += encoder.feed(chunk, events, NOW, merge=merge)
+    rest = splitter.flush()
+    sent += encoder.feed(rest, [rest], NOW, merge=merge)
+    told = frames(sent)
+    assert utf_16(frame["token"] for frame in told) == utf_16(recording.texts)
+    assert len(told) + encoder.merged == len(recording.texts)
+
+
 @pytest.mark.parametrize("size", [1, 1000, None])
 def test_every_recorded_text_delta_is_a_frame(recording, size):
     fold, splitter, raw = Fold(), EventSplitter(1 << 24), recording.raw

@@ -55,6 +55,16 @@ def test_the_bytes_of_a_stream_are_never_changed(recording, size):
     assert fold.deltas >= recording.deltas - 1
 
 
+def test_a_delta_that_comes_alone_passes_as_it_came():
+    fold = Fold()
+    encoder = MessagesEncoder(fold)
+    event = b'event: content_block_delta\ndata: {"type":"content_block_delta"}\n\n'
+    assert encoder.single(event, NOW) == event
+    assert encoder.single(event[:-1], NOW) == encoder.single(event * 2, NOW) == b""
+    assert fold.deltas == 1
+    assert (encoder.merges, encoder.merged) == (False, 0)
+
+
 CREDENTIAL = (
     b'event: error\ndata: {"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}'
 )
