@@ -88,8 +88,8 @@ class RelayLimits:
     slow_client_timeout: float
     max_event: int
     stop_grace: float
-    max_stream: int = 128 * 1024 * 1024
-    merge_after: int = 16 * 1024
+    max_stream: int
+    merge_after: int
 
 
 @dataclass(slots=True)

@@ -65,6 +65,11 @@ class TransportSettings(BaseModel):
         validate_default=True,
         description="Largest single event. Claude's largest blocks (documents) stay below 10 MiB.",
     )
+    max_stream: Bytes = Field(
+        128 * 1024 * 1024,
+        validate_default=True,
+        description="Longest stream. Claude's longest answers, 128,000 tokens one by one, stay below 20 MiB.",
+    )
     max_answer: Bytes = Field(
         64 * 1024 * 1024, validate_default=True, description="Largest non-streaming answer, held in memory as a whole."
     )

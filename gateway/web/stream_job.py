@@ -170,6 +170,8 @@ class StreamJob(Job):
             server.slow_client_timeout,
             transport.max_event,
             transport.stop_grace,
+            transport.max_stream,
+            server.merge_after,
         )
         self.relay = Relay(limits, self.deadline)
         self._commit_at = record.started + server.commit_after

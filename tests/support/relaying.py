@@ -11,7 +11,15 @@ from gateway.core.dialects.messages import MessagesEncoder
 from gateway.relay import HEARTBEAT, Relay, RelayLimits
 
 HIGH_WATER = 1000
-LIMITS = RelayLimits(heartbeat=15.0, idle_timeout=120.0, slow_client_timeout=30.0, max_event=10_000, stop_grace=1.0)
+LIMITS = RelayLimits(
+    heartbeat=15.0,
+    idle_timeout=120.0,
+    slow_client_timeout=30.0,
+    max_event=10_000,
+    stop_grace=1.0,
+    max_stream=100_000_000,
+    merge_after=16_384,
+)
 
 
 class FakeClient:
