@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from tests.support.process import command, make_key, process, serving
+from tests.support.process import ROOT, command, make_key, process, serving
 from tests.support.raw_client import connected, request_bytes
 from tests.support.scripted_upstream import BLOCK, END, SSE_HEAD, START, scripted_upstream, text_delta
 
@@ -103,6 +103,28 @@ async def test_sigterm_while_idle_ends_with_0(tmp_path):
         gateway.signal(signal.SIGTERM)
         ended = await gateway.end()
     assert (ended.code, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "number", "code"),
+    [
+        (["serve"], signal.SIGTERM, 0),
+        (["demo"], signal.SIGTERM, 0),
+        (["simulate"], signal.SIGTERM, 0),
+        (["serve"], signal.SIGINT, 130),
+        (["tenants", "list"], signal.SIGTERM, -signal.SIGTERM),
+    ],
+)
+async def test_a_signal_before_all_is_imported_ends_what_serves_in_silence(tmp_path, arguments, number, code):
+    """A command that was to change or show something has not done it, and says so by its code."""
+    (tmp_path / "pydantic.py").write_text(
+        "import time\nprint('importing', flush=True)\nwhile True:\n    time.sleep(0.01)\n"
+    )
+    async with process(tmp_path, *arguments, PYTHONPATH=f"{tmp_path}:{ROOT}") as run:
+        await run.until("importing")
+        run.signal(number)
+        ended = await run.end()
+    assert (ended.code, ended.out, ended.err) == (code, "importing\n", "")
 
 
 async def test_a_signal_during_the_start_is_obeyed_after_it(tmp_path):

@@ -19,7 +19,7 @@ from gateway.identity.pepper import load_peppers
 from gateway.identity.store import Store
 
 PATIENCE = 30.0
-_ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 _ADDRESSES = re.compile(r"http://[^\s/]+:\d+")
 _INHERITED = ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "PYTHONPATH")
 
@@ -97,7 +97,7 @@ async def process(directory: Path, *arguments: str, **variables: str) -> AsyncIt
     """Start ``tokenweir`` in a directory."""
     started = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "gateway", *arguments,
-        cwd=directory, env=_environment({"PYTHONPATH": str(_ROOT), **variables}),
+        cwd=directory, env=_environment({"PYTHONPATH": str(ROOT), **variables}),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
