@@ -39,9 +39,13 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     record = request[RECORD] = _record(request, services)
     try:
         return await _guarded(request, handler, services, record)
-    except (asyncio.CancelledError, ConnectionError):
+    except asyncio.CancelledError:
         record.disconnected = record.error is None
         raise
+    except ConnectionError:
+        record.disconnected = record.error is None
+        # The client is gone. Of any other exception aiohttp logs that it is a fault of ours, and composes a 500.
+        raise asyncio.CancelledError from None
     finally:
         tell(record, services)
 

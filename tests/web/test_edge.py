@@ -6,8 +6,9 @@ import asyncio
 import json
 
 import pytest
+from aiohttp import ClientConnectionResetError, web
 
-from tests.support.gateway import configuration
+from tests.support.gateway import configuration, serving
 from tests.support.observed import observed
 from tests.support.raw_client import connected, request_bytes
 from tests.support.scripted_upstream import answer, scripted_upstream
@@ -178,8 +179,6 @@ async def test_two_requests_of_one_connection_have_two_ids_and_two_outcomes(gate
 
 async def test_an_unforeseen_fault_is_a_500_without_details_and_in_the_operators_log(tmp_path):
     """The log has the places in the code; the client has the id that finds them."""
-    from tests.support.gateway import serving  # noqa: PLC0415 - the only test here that reads the log
-
     async with scripted_upstream() as claude, serving(configuration(tmp_path, claude.url)) as caller:
         caller.gateway.services.upstreams.clear()  # what asks them then divides by zero
         for path, body in (
@@ -235,6 +234,22 @@ async def test_a_fault_after_the_client_has_its_status_is_a_reset(gateway):
                 await raw.rest()
         outcome = await outcomes.only()
     assert (outcome.kind, outcome.status, outcome.error_code) == ("error", 200, "internal_error")
+
+
+async def test_of_a_client_that_is_gone_the_log_has_its_request_and_nothing_else(gateway, tmp_path, monkeypatch):
+    """It leaves while its last frame is written, which is no fault of anybody's."""
+
+    async def gone(self, data=b""):
+        raise ClientConnectionResetError("Cannot write to closing transport")
+
+    monkeypatch.setattr(web.StreamResponse, "write_eof", gone)
+    async with scripted_upstream() as claude, serving(configuration(tmp_path, claude.url)) as caller:
+        request = request_bytes("POST", "/api/chat/stream", f"x-api-key: {caller.key}", body=b'{"message":"hi"}')
+        async with connected(caller.gateway.url, request) as raw:
+            with pytest.raises(ConnectionResetError):
+                await raw.rest()
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["event"], line["level"], line["kind"]) for line in lines] == [("request", "info", "disconnected")]
 
 
 async def test_a_client_that_asks_before_it_sends_its_body_is_told_to_go_on(gateway):
