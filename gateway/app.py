@@ -34,6 +34,7 @@ from gateway.metrics import Metrics, sample_loop_lag
 from gateway.quota.memory import MemoryHoldStore
 from gateway.tasks import TaskOwner
 from gateway.upstream.client import Upstream
+from gateway.web.accept import LOOK_EVERY, Capacity, Looking, OpenFiles, capacity, open_files
 from gateway.web.body import BodyBudget
 from gateway.web.docs import add_docs
 from gateway.web.edge import decorate, edge
@@ -44,8 +45,8 @@ from gateway.web.routes import add_routes
 from gateway.web.server import BoundSocket, Runner
 from gateway.web.services import SERVICES, Services
 from gateway.web.settings import ServerSettings
-from gateway.web.streams import Streams
 from gateway.web.shedding import Shedder
+from gateway.web.streams import Streams
 
 log = structlog.get_logger()
 
@@ -95,11 +96,13 @@ async def running(config: Config, log_to: Log) -> AsyncIterator[Gateway]:
         store, peppers = _store(config, stack)
         tasks = TaskOwner(lambda error: log.error("background task failed", exc_info=error))
         stack.push_async_callback(tasks.close)
-        services = _services(config, log_to, store, peppers, tasks)
+        room = capacity(config.server, open_files())
+        services = _services(config, log_to, store, peppers, tasks, room)
         stack.callback(_close, services)
         if not await services.directory.synchronise():
             log.warning("keys and tenants cannot be read yet", reason=services.directory.ping())
-        public, ops = _runners(services)
+        stack.callback(Looking(LOOK_EVERY, OpenFiles(services.metrics.files_exhausted).look).stop)
+        public, ops = _runners(services, room)
         for runner, sock in ((ops, ops_socket), (public, public_socket)):
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
@@ -136,8 +139,10 @@ def _close(services: Services) -> None:
     services.metrics.close()
 
 
-def _services(config: Config, log_to: Log, store: Store, peppers: Peppers, tasks: TaskOwner) -> Services:
-    streams = Streams(config.server.max_streams)
+def _services(
+    config: Config, log_to: Log, store: Store, peppers: Peppers, tasks: TaskOwner, room: Capacity
+) -> Services:
+    streams = Streams(room.streams)
     prices = PriceBook(config.prices)
     metrics = Metrics(config.metrics, known_model=prices.known, dropped_log_lines=lambda: log_to.dropped)
     directory = Directory(
@@ -177,14 +182,14 @@ def _services(config: Config, log_to: Log, store: Store, peppers: Peppers, tasks
     )
 
 
-def _runners(services: Services) -> tuple[Runner, Runner]:
+def _runners(services: Services, room: Capacity) -> tuple[Runner, Runner]:
     app = web.Application(middlewares=[edge])
     app[SERVICES] = services
     app.on_response_prepare.append(decorate)
     add_routes(app)
     add_demo(app)
     add_docs(app, services.server)
-    return Runner(app, services.server, services), Runner(create_ops(app), services.server)
+    return Runner(app, services.server, services, room.connections), Runner(create_ops(app), services.server)
 
 
 async def renew(

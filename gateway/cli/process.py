@@ -24,6 +24,7 @@ from gateway.config import Config
 from gateway.identity.errors import IdentityError
 from gateway.log import Log, configure_logging
 from gateway.tasks import TaskOwner
+from gateway.web.accept import raise_open_files, warn_of_few_files
 from gateway.web.server import ListenError
 from gateway.web.settings import ServerSettings
 
@@ -48,6 +49,7 @@ def run(config: Config, announce: Announce, around: Around = alone) -> None:
         around: Runs beside the gateway, and may change the configuration for it.
     """
     written = configure_logging(config.log, tty=sys.stdout.isatty())
+    raise_open_files(config.server)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(config, written, announce, around))
@@ -61,6 +63,7 @@ async def _serve(config: Config, log_to: Log, announce: Announce, around: Around
     async with _signals() as signals, around(config) as final, running(final, log_to) as gateway:
         sys.stdout.write(announce(gateway) + "\n")
         sys.stdout.flush()
+        warn_of_few_files(config.server)
         await _until_over(gateway, signals, config.server)
 
 

@@ -36,6 +36,7 @@ class Families:
         self._requests()
         self._streams()
         self._usage()
+        self._connections()
         self._process()
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
@@ -115,6 +116,17 @@ class Families:
         self.tenant_requests = self._counter("tenant_requests_total", "Requests by tenant.", "tenant")
         self.tenant_tokens = self._counter("tenant_tokens_total", "Tokens in and out by tenant.", "tenant")
         self.tenant_cost = self._counter("tenant_cost_usd_total", "Price by tenant in US dollars.", "tenant")
+
+    def _connections(self) -> None:
+        self.connections = Gauge(
+            "tokenweir_connections", "Connections of clients, idle ones included.", registry=self._registry
+        )
+        self.connections_refused = self._counter(
+            "connections_refused_total", "Connections closed at once because there were too many."
+        )
+        self.files_exhausted = self._counter(
+            "open_files_exhausted_total", "Times that the process ran out of open files."
+        )
 
     def _process(self) -> None:
         self.lag = self._histogram(

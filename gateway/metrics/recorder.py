@@ -189,6 +189,18 @@ class Metrics:
         """Count one sample of how late the event loop was."""
         self._families.lag.observe(seconds)
 
+    def connections(self, count: int) -> None:
+        """Take how many connections clients have."""
+        self._families.connections.set(count)
+
+    def connection_refused(self) -> None:
+        """Count a connection that was one too many."""
+        self._families.connections_refused.inc()
+
+    def files_exhausted(self) -> None:
+        """Count that the process ran out of open files."""
+        self._families.files_exhausted.inc()
+
     async def render(self, accept: str = "") -> tuple[bytes, str]:
         """Return the exposition and its content type for a scraper that sent ``accept``."""
         return await self._renderer.render(accept)

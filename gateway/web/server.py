@@ -10,17 +10,27 @@ from __future__ import annotations
 import asyncio
 import socket
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Self, cast
 
+import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from gateway.core.errors import GatewayError, GatewayFault, HeaderTooLarge, InvalidRequest, QueryTooLong
+from gateway.core.errors import (
+    GatewayError,
+    GatewayFault,
+    HeaderTooLarge,
+    InvalidRequest,
+    Overloaded,
+    QueryTooLong,
+    RequestTimeout,
+)
 from gateway.core.trace import new_request_id
+from gateway.web.accept import Heads, Looking
 from gateway.web.client_side import reset
-from gateway.web.dialects import Dialect, dialect_of
+from gateway.web.dialects import CHAT, Dialect, dialect_of
 from gateway.web.edge import tell
 from gateway.web.record import Record
 from gateway.web.services import Services
@@ -28,6 +38,15 @@ from gateway.web.settings import ServerSettings
 
 # As much of a request line as tells the route: "OPTIONS /v1/", after an empty line that some clients send.
 _TELLING = 16
+
+
+_FULL_ANSWER = orjson.dumps(CHAT.error_body(Overloaded("The gateway has too many connections.", retry_after=1.0), ""))
+# What one connection too many is told: nothing is read or made for it.
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
+    b"Cache-Control: no-store\r\nServer: tokenweir\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
+    % (len(_FULL_ANSWER), _FULL_ANSWER)
+)
 
 
 class ListenError(Exception):
@@ -43,13 +62,29 @@ class _Protocol(RequestHandler):
         options: aiohttp's own.
     """
 
-    __slots__ = ("_body", "_line", "_services")
+    __slots__ = ("_begun", "_body", "_line", "_server", "_services")
 
-    def __init__(self, server: web.Server, services: Services | None, **options: Any) -> None:
+    def __init__(self, server: _Server, services: Services | None, **options: Any) -> None:
         super().__init__(server, **options)
+        self._server = server
         self._services = services
         self._body = EMPTY_PAYLOAD  # of the request that was parsed last
         self._line = b""  # how the request begins whose head has not come whole
+        self._begun = -1  # how many heads had come before the one of which a part has
+
+    @property
+    def heads(self) -> int:
+        """How many heads have come."""
+        return self._request_count
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Serve the connection, unless it is one too many."""
+        if not self._server.admits():
+            cast("asyncio.Transport", transport).write(_FULL)
+            transport.close()
+            return
+        super().connection_made(transport)
+        self._server.heads.expect(self)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came.
@@ -59,8 +94,8 @@ class _Protocol(RequestHandler):
         between = self._body.is_eof()
         super().data_received(data)
         if not self._messages:
-            if between and len(self._line) < _TELLING:
-                self._line = (self._line + data[:_TELLING])[:_TELLING]
+            if between and data:
+                self._take_part(data)
             return
         message, self._body = self._messages[-1]
         if not isinstance(message, _ErrInfo):
@@ -75,8 +110,29 @@ class _Protocol(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let go of the last body, which knows this connection: no circle is left for the garbage collector."""
+        self._server.heads.forget(self)
         super().connection_lost(exc)
         self._body = EMPTY_PAYLOAD
+
+    def give_up(self) -> None:
+        """End the wait for a head; where a part of it has come, its client is told."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            self._server.heads.expect(self)  # of the next one, while the one before is answered
+        elif self._begun != self._request_count:
+            self.force_close()
+        else:
+            self._request_count += 1
+            self._messages.append((_ErrInfo(HTTPStatus.REQUEST_TIMEOUT, TimeoutError(), ""), EMPTY_PAYLOAD))
+            waiter.set_result(None)
+
+    def _take_part(self, data: bytes) -> None:
+        """Note a part of a head; empty lines before one are none."""
+        if len(self._line) < _TELLING:
+            self._line = (self._line + data[:_TELLING])[:_TELLING]
+        if self._begun == self._request_count or data.strip(b"\r\n"):
+            self._begun = self._request_count
+            self._server.heads.expect(self)
 
     def handle_error(
         self,
@@ -86,7 +142,7 @@ class _Protocol(RequestHandler):
         message: str | None = None,  # noqa: ARG002 - it quotes the request
     ) -> web.StreamResponse:
         """Return the answer to a request that could not be parsed, or whose handling broke."""
-        unparsed = status == HTTPStatus.BAD_REQUEST
+        unparsed = status in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_TIMEOUT)
         if not unparsed or self._services is None:
             self.log_exception("Error handling request", exc_info=exc)
         if request.writer.output_size:
@@ -113,6 +169,8 @@ class _Protocol(RequestHandler):
         tell(record, services)
 
     def _error(self, status: int, exc: BaseException | None) -> GatewayError:
+        if status == HTTPStatus.REQUEST_TIMEOUT:
+            return RequestTimeout("The request line and the headers did not arrive in time.")
         if status != HTTPStatus.BAD_REQUEST:
             return GatewayFault("Something went wrong inside the gateway.")
         if isinstance(exc, LineTooLong):
@@ -142,6 +200,22 @@ class _Server(web.Server):
     """Makes our protocol for each connection."""
 
     services: Services | None = None
+    heads: Heads
+    most: int
+
+    def admits(self) -> bool:
+        """Return whether there is room for another connection."""
+        if len(self._connections) < self.most:
+            return True
+        if self.services is not None:
+            self.services.metrics.connection_refused()
+        return False
+
+    def look(self) -> None:
+        """Give up the heads whose time is over; count the connections."""
+        self.heads.sweep()
+        if self.services is not None:
+            self.services.metrics.connections(len(self._connections))
 
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""
@@ -161,9 +235,16 @@ class Runner(web.AppRunner):
         app: What to serve.
         settings: Deadlines and buffers.
         services: Who is told of requests that could not be parsed; None where nobody is.
+        connections: Most connections at a time; as configured unless given.
     """
 
-    def __init__(self, app: web.Application, settings: ServerSettings, services: Services | None = None) -> None:
+    def __init__(
+        self,
+        app: web.Application,
+        settings: ServerSettings,
+        services: Services | None = None,
+        connections: int | None = None,
+    ) -> None:
         super().__init__(
             app,
             access_log=None,
@@ -175,11 +256,33 @@ class Runner(web.AppRunner):
             shutdown_timeout=settings.shutdown_timeout,
         )
         self._services = services
+        self._connections = connections or settings.max_connections
+        self._header_timeout = settings.header_timeout
+        self._looking: Looking | None = None
 
-    async def stop_listening(self) -> None:
-        """Refuse new connections and close the idle ones; what is under way goes on."""
+    async def cleanup(self) -> None:
+        """End everything."""
+        if self._looking is not None:
+            self._looking.stop()
+        await super().cleanup()
+
+    async def accept(self, sock: socket.socket, backlog: int) -> web.SockSite:
+        """Take the connections of a bound socket until the site that is returned is stopped, which closes the socket.
+
+        Raises:
+            OSError: It cannot be listened on.
+        """
+        site = web.SockSite(self, sock, backlog=backlog)
+        await site.start()
+        return site
+
+    async def stop_accepting(self) -> None:
+        """Take no more connections."""
         for site in self.sites:
             await site.stop()
+
+    def close_idle(self) -> None:
+        """Close the connections on which nothing is under way; what is under way goes on."""
         if self.server is not None:
             self.server.pre_shutdown()
 
@@ -193,6 +296,9 @@ class Runner(web.AppRunner):
             **made._kwargs,  # noqa: SLF001 - the only way to what AppRunner was given
         )
         server.services = self._services
+        server.most = self._connections
+        server.heads = Heads(self._header_timeout)
+        self._looking = Looking(server.heads.interval, server.look)
         made.request_handler = None  # type: ignore[assignment]  # it serves nothing; do not keep the application twice
         return server
 
@@ -234,17 +340,29 @@ class BoundSocket:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def name(self) -> list[Any]:
+        """The family's number, then what ``bind`` takes."""
+        return [int(self._socket.family), *self._socket.getsockname()]
+
+    def close(self) -> None:
+        """Refuse connections, unless somebody accepts them still."""
         self._socket.close()
 
     async def serve(self, runner: Runner) -> None:
-        """Accept connections for a runner that was set up.
+        """Have a runner that was set up accept connections; several may at a time.
 
         Raises:
             ListenError: Another process was quicker.
         """
+        sock = self._socket.dup()
+        sock.setblocking(False)
         try:
-            await web.SockSite(runner, self._socket, backlog=self._backlog).start()
+            await runner.accept(sock, self._backlog)
         except OSError as error:
+            sock.close()
             raise self._refusal(error) from None
 
     def _refusal(self, error: OSError) -> ListenError:

@@ -65,6 +65,11 @@ class ServerSettings(BaseModel):
         description="Connections that wait to be accepted; the kernel may allow fewer (net.core.somaxconn). A wave of "
         "reconnecting clients is taken in one turn of the event loop.",
     )
+    max_connections: Annotated[int, Field(ge=1)] = Field(
+        20_000,
+        description="Connections of clients to one worker, idle ones included; past it they get a 503 and are closed. "
+        "Fewer if the limit of open files (ulimit -n) leaves no room: each stream needs a second one.",
+    )
     max_streams: Annotated[int, Field(ge=1)] = Field(
         10_000, description="Requests in flight in one worker; past it 503. An idle stream costs about 32 KiB."
     )
@@ -72,6 +77,11 @@ class ServerSettings(BaseModel):
         0.25,
         description="New requests get a 503 while the event loop lags by more over a second or so, before running "
         "streams suffer; again admitted below half of it. 0 never refuses.",
+    )
+    header_timeout: Annotated[Seconds, Field(gt=0)] = Field(
+        10.0,
+        description="Longest time for the request line and the headers to arrive, from their first byte or from the "
+        "connection's start; past it 408. A prompt of 16 KiB in a query string takes 6 s at 64 kbit/s.",
     )
     body_timeout: Seconds = Field(60.0, description="Longest time for a request body to arrive: 32 MiB at 4.5 Mbit/s.")
     keepalive_timeout: Seconds = Field(75.0, description="Idle client connections are closed after it, as nginx does.")
