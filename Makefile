@@ -12,7 +12,7 @@ LOCKED := $(PIP) --require-hashes
 OURSELVES := $(PIP) --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench format lock build clean
+.PHONY: help run test check bench soak format lock build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ check: $(DEV) ## Format, lint, types, import rules, generated files, sizes; chan
 bench: $(RUNTIME) ## Measure what the gateway costs, beside nginx (ARGS="--scenarios S1,S4 --seconds 10")
 	@tools/setup.sh nginx
 	@$(BIN)/python -m tools.bench $(ARGS)
+
+soak: $(RUNTIME) ## Half an hour of load, faults and departures: nothing may be left (ARGS="--minutes 2" for a try)
+	@$(BIN)/python -m tools.soak $(ARGS)
 
 format: $(DEV) ## Format, and fix what the linter can fix
 	$(BIN)/ruff format
