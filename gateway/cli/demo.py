@@ -13,9 +13,9 @@ from pydantic import HttpUrl, SecretStr
 
 from gateway.app import Gateway
 from gateway.cli.demo_key import TENANT, ready_made_key
-from gateway.cli.keystore import OperatorError, config_options
+from gateway.cli.keystore import OperatorError, config_options, print_note
 from gateway.cli.process import run
-from gateway.config import Config, ConfigError, load_config
+from gateway.config import Config, ConfigError, read_config
 from gateway.config.checks import needs_credential, problems
 from gateway.core.addresses import is_loopback
 from gateway.identity.settings import AnonymousSettings
@@ -33,9 +33,10 @@ def demo(config_file: Path | None, env_file: Path | None, listen: str | None, op
     """Run the gateway with a ready-made key, and a pretend Claude unless ANTHROPIC_API_KEY is set."""
     overrides = {"server.listen": listen, "server.ops_listen": ops_listen}
     try:
-        config = load_config(config_file, env_file, environ=os.environ, overrides=overrides)
+        loaded = read_config(config_file, env_file, environ=os.environ, overrides=overrides)
     except ConfigError as error:
         raise OperatorError(str(error)) from error
+    config = loaded.config
     if not is_loopback(config.server.listen) and not config.server.allow_insecure:
         raise OperatorError(
             f"the demo has a ready-made key and lets browsers in without one, and server.listen is "
@@ -45,6 +46,8 @@ def demo(config_file: Path | None, env_file: Path | None, listen: str | None, op
         raise OperatorError("\n".join(found))
     pretend = needs_credential(config.upstreams[0])
     config = _open_to_loopback(config)
+    for note in loaded.notes:
+        print_note(note)
     run(config, lambda gateway: _announcement(gateway, config, pretend=pretend), _pretend_claude if pretend else _real)
 
 

@@ -9,9 +9,9 @@ import click
 
 from gateway.app import Gateway
 from gateway.cli.demo_key import TENANT, has_live_key
-from gateway.cli.keystore import OperatorError, config_options, opened
+from gateway.cli.keystore import OperatorError, config_options, opened, print_note
 from gateway.cli.process import run
-from gateway.config import Config, ConfigError, load_config
+from gateway.config import Config, ConfigError, read_config
 from gateway.config.checks import missing_credentials, problems
 from gateway.core.addresses import is_loopback
 
@@ -27,9 +27,10 @@ def serve(
     """Run the gateway until a signal: SIGTERM drains, Ctrl-C twice stops at once."""
     overrides = {"server.listen": listen, "server.ops_listen": ops_listen, "server.workers": workers}
     try:
-        config = load_config(config_file, env_file, environ=os.environ, overrides=overrides)
+        loaded = read_config(config_file, env_file, environ=os.environ, overrides=overrides)
     except ConfigError as error:
         raise OperatorError(str(error)) from error
+    config = loaded.config
     found = [*problems(config), *missing_credentials(config)]
     if not found and not is_loopback(config.server.listen) and not config.server.allow_insecure:
         with opened(config_file, env_file) as (_, store):
@@ -40,6 +41,8 @@ def serve(
                 )
     if found:
         raise OperatorError("\n".join(found))
+    for note in loaded.notes:
+        print_note(note)
     run(config, lambda gateway: _announcement(gateway, config))
 
 

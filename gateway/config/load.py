@@ -7,7 +7,7 @@ given), the TOML file, variables named by others (``borrowed.py``), the defaults
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from types import MappingProxyType
@@ -94,7 +94,8 @@ def read_config(
     config = _validated(merged, problems)
     if config is None or problems:
         raise ConfigError(problems)
-    return Loaded(config, merged, tuple(str(file) for file in (toml, dotenv) if file), tuple(filling.notes))
+    notes = (*filling.notes, *_ignored(layers))
+    return Loaded(config, merged, tuple(str(file) for file in (toml, dotenv) if file), notes)
 
 
 def _command_line(overrides: Mapping[str, Any]) -> Layer:
@@ -110,6 +111,12 @@ def _command_line(overrides: Mapping[str, Any]) -> Layer:
         table[last] = value
         names[(*above, last)] = "--" + last.replace("_", "-")
     return Layer("command line", data, names)
+
+
+def _ignored(layers: Iterable[Layer]) -> Iterator[str]:
+    for layer in layers:
+        if layer.ignored:
+            yield f"{', '.join(sorted(layer.ignored))} ({layer.where}): no setting is called so, it has no effect"
 
 
 def _unknown(merged: Merged) -> Iterator[Problem]:

@@ -5,8 +5,8 @@ The rules, which ``docs/configuration.md`` repeats for operators:
 - ``TOKENWEIR_<SECTION>__<KEY>`` names any key, deeper with more ``__``, an entry of a list by its index
   (``TOKENWEIR_UPSTREAMS__0__API_KEY``). Lists are JSON or separated by commas. Empty is unset.
 - A variable with ``TOKENWEIR_`` and ``__`` that names no key is an error, wherever it is. Without ``__`` it is one in a
-  ``.env``; in the environment only when it looks like a slip of the pen, because Kubernetes sets
-  ``TOKENWEIR_PORT_8080_TCP`` and others like it for a service called tokenweir.
+  ``.env``; in the environment only when it looks like a slip of the pen, else a note says that it has no effect.
+  What Kubernetes sets for a service called tokenweir (``TOKENWEIR_PORT_8080_TCP``) is not even that.
 """
 
 from __future__ import annotations
@@ -42,11 +42,13 @@ class Layer:
         where: What to call the source: a file's path, ``environment``, ``command line``.
         data: Nested settings.
         names: Names that the user wrote, by path, where they are not the path itself.
+        ignored: Names of variables that look like ours and set nothing.
     """
 
     where: str
     data: dict[str, Any] = field(default_factory=dict)
     names: dict[Path, str] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
 
     def written(self, path: Path) -> str:
         """Return the key as the user wrote it; ``TOKENWEIR_UPSTREAMS[0].name`` for what is inside a JSON value."""
@@ -88,6 +90,7 @@ def read_variables(variables: Mapping[str, str], where: str, problems: list[Prob
     """Read the ``TOKENWEIR_`` variables; ``strict`` makes every unknown one an error."""
     given = {name: value for name, value in variables.items() if value and name.upper().startswith(PREFIX)}
     names: dict[Path, str] = {}
+    ignored: list[str] = []
     for name in given:
         path = _path_of(name)
         if len(path) > 1 and is_list(type_at(Config, path[:1])) and not isinstance(path[1], int):
@@ -97,8 +100,10 @@ def read_variables(variables: Mapping[str, str], where: str, problems: list[Prob
             names[path] = name
         elif problem := _unknown_variable(name, path, where, strict=strict):
             problems.append(problem)
+        elif not _KUBERNETES.fullmatch(name):
+            ignored.append(name)
     data = Variables({name: given[name] for name in names.values()})()
-    return Layer(where, {key: _indexed(value, (key,)) for key, value in data.items()}, names)
+    return Layer(where, {key: _indexed(value, (key,)) for key, value in data.items()}, names, ignored)
 
 
 def _path_of(name: str) -> Path:

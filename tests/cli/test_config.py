@@ -35,6 +35,12 @@ def test_file_and_dotenv_are_read_and_the_key_is_masked(run):
     assert result.stderr == ""
 
 
+def test_variables_that_set_nothing_are_a_note_and_no_error(run):
+    result = run(TOKENWEIR_COLOUR="red", TOKENWEIR_PORT="tcp://10.0.0.1:80", ANTHROPIC_API_KEY="sk")
+    assert result.exit_code == 0
+    assert result.stderr == "note: TOKENWEIR_COLOUR (environment): no setting is called so, it has no effect\n"
+
+
 def test_all_mistakes_are_listed_on_stderr(run):
     result = run(TOKENWEIR_SERVER__HEARTBEAT="soon", TOKENWEIR_SERVER__DOCS="maybe")
     assert result.exit_code == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 
 import aiohttp
@@ -151,6 +152,17 @@ async def test_a_demo_key_that_cannot_be_kept_is_one_line(tmp_path):
     ended = await command(tmp_path, "demo", *ports, **variables)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == "error: the demo's key cannot be kept in file/data/demo-key: Not a directory\n"
+
+
+@pytest.mark.parametrize("name", ["serve", "demo"])
+async def test_variables_that_set_nothing_are_one_note_at_the_start(tmp_path, name):
+    theirs = {"TOKENWEIR_PORT": "tcp://10.0.0.1:80", "TOKENWEIR_SERVICE_HOST": "10.0.0.1"}
+    async with serving(tmp_path, name, TOKENWEIR_COLOUR="red", TOKENWEIR_FLAVOUR="sweet", **theirs, **KEY) as gateway:
+        gateway.signal(signal.SIGINT)
+        ended = await gateway.end()
+    assert ended.err == (
+        "note: TOKENWEIR_COLOUR, TOKENWEIR_FLAVOUR (environment): no setting is called so, it has no effect\n"
+    )
 
 
 async def test_a_pepper_that_does_not_fit_the_keys_is_a_warning_at_start(tmp_path):

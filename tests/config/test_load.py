@@ -237,8 +237,18 @@ def test_an_unknown_variable_is_named_with_the_nearest_known_one(name, hint):
 
 def test_variables_that_kubernetes_sets_for_a_service_are_not_ours():
     names = ["PORT", "PORT_8080_TCP", "PORT_8080_TCP_ADDR", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP"]
-    names += [f"SERVER_{name}" for name in names] + ["IMAGE", "VERSION"]
-    assert load_config(None, environ={f"TOKENWEIR_{name}": "tcp://10.0.0.1:8080" for name in names}) == Config()
+    names += [f"SERVER_{name}" for name in names]
+    loaded = read_config(None, environ={f"TOKENWEIR_{name}": "tcp://10.0.0.1:8080" for name in names})
+    assert loaded.config == Config()
+    assert loaded.notes == ()
+
+
+def test_a_variable_that_looks_like_ours_and_sets_nothing_is_a_note():
+    loaded = read_config(None, environ={"TOKENWEIR_VERSION": "1", "TOKENWEIR_IMAGE": "x", "TOKENWEIR_COLOUR": ""})
+    assert loaded.config == Config()
+    assert loaded.notes == (
+        "TOKENWEIR_IMAGE, TOKENWEIR_VERSION (environment): no setting is called so, it has no effect",
+    )
 
 
 def test_in_a_dotenv_every_unknown_variable_of_ours_is_an_error_and_others_are_ignored():
