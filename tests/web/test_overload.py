@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import resource
 import time
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests.support.gateway import configuration
 from tests.support.observed import eventually, observed
+from tests.support.process import serving
 from tests.support.raw_client import connected, request_bytes
 from tests.support.scripted_upstream import BLOCK, END, SSE_HEAD, START, scripted_upstream, text_delta
 
@@ -57,6 +60,10 @@ def blocked_loop(seconds: float):
         yield
     finally:
         again.cancel()
+
+
+def _files_of(pid: int) -> int:
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 async def _shed(caller, bound: str) -> float:
@@ -199,3 +206,62 @@ async def test_a_client_gets_the_refusal_whole_though_it_is_still_sending(tmp_pa
                 async with session.post(caller.gateway.url + CHAT, data=io.BytesIO(b"x" * 5_000_000)) as response:
                     assert response.status == 503
                     assert (await response.json())["code"] == "overloaded"
+
+
+async def test_a_process_without_open_files_serves_whom_it_has_tells_it_and_recovers(tmp_path):
+    """Connections that it cannot take are closed at once, not left to hang; when some go, new ones are served."""
+    async with (
+        serving(tmp_path, "serve", ANTHROPIC_API_KEY="sk-ant-mine") as gateway,
+        connected(gateway.url) as friend,
+        connected(gateway.ops_url) as ops,
+        AsyncExitStack() as crowd,
+    ):
+        for raw in (friend, ops):
+            await raw.send(request_bytes("GET", "/"))
+            assert (await raw.answer())[0] in {404, 405}
+        pid = gateway.process.pid
+        room = 8
+        limit = _files_of(pid) + room
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        many = [await crowd.enter_async_context(connected(gateway.url)) for _ in range(40)]
+        await gateway.until("no open files left")
+        ends = [asyncio.get_running_loop().create_task(raw.rest()) for raw in many]
+        await eventually(lambda: sum(end.done() for end in ends) >= len(many) - room)
+        assert not all(end.done() for end in ends)
+        await friend.send(request_bytes("GET", "/health"))
+        assert (await friend.answer())[0] == 200
+        for raw in many:
+            raw.reset()
+        await asyncio.wait(ends)
+        await gateway.until("there are open files again")
+        async with connected(gateway.url, request_bytes("GET", "/health")) as raw:
+            assert (await raw.answer())[0] == 200
+        await ops.send(request_bytes("GET", "/metrics"))
+        assert b"tokenweir_open_files_exhausted_total 1.0" in (await ops.answer())[2]
+
+
+async def test_the_limit_of_open_files_is_raised_to_what_the_streams_need(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, before[1]))  # the process inherits it
+    try:
+        async with serving(
+            tmp_path, "serve", ANTHROPIC_API_KEY="k", TOKENWEIR_SERVER__MAX_STREAMS="300",
+            TOKENWEIR_SERVER__MAX_CONNECTIONS="300",
+        ) as gateway:  # fmt: skip
+            assert resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE)[0] == 856
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_too_few_open_files_for_the_streams_are_told_at_the_start(tmp_path):
+    many = "2000000000"  # more than any system allows
+    async with serving(
+        tmp_path,
+        "serve",
+        ANTHROPIC_API_KEY="k",
+        TOKENWEIR_SERVER__MAX_STREAMS=many,
+        TOKENWEIR_SERVER__MAX_CONNECTIONS=many,
+    ) as gateway:
+        told = json.loads((await gateway.until("the limit of open files allows fewer streams")).splitlines()[-1])
+        assert told["open_files"] == resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE)[0]
+        assert told["streams"] == (told["open_files"] - 256) // 2
