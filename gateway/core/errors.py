@@ -249,10 +249,10 @@ class Overloaded(GatewayFault):
     retryable = True
     claude_type = "overloaded_error"
 
-
     def __init__(self, message: str, *, retry_after: float | None = None, limit: str | None = None) -> None:
         super().__init__(message, retry_after=retry_after)
         self.limit = limit
+
 
 class Draining(GatewayFault):
     """The process is stopping; another one, or the next, can answer."""

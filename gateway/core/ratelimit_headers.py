@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from math import ceil
 
 from gateway.core.quota.holds import LimitState
@@ -19,6 +20,7 @@ from gateway.core.quota.holds import LimitState
 _SHOWN = 3
 _MAX_INTEGER = 999_999_999_999_999  # RFC 9651, section 3.3.1
 _NOT_IN_STRINGS = re.compile(r"[^\x20-\x7e]")
+_REMEMBERED = 1024  # names come from the configuration: a few dozen
 
 
 def ratelimit_headers(states: Sequence[LimitState]) -> dict[str, str]:
@@ -26,7 +28,10 @@ def ratelimit_headers(states: Sequence[LimitState]) -> dict[str, str]:
     if not states:
         return {}
     shown = sorted(states, key=_left)[:_SHOWN]
-    return {"RateLimit": ", ".join(map(_service_limit, shown)), "RateLimit-Policy": ", ".join(map(_policy, shown))}
+    return {
+        "RateLimit": ", ".join(map(_service_limit, shown)),
+        "RateLimit-Policy": ", ".join([_policy(state.name, state.limit, state.window) for state in shown]),
+    }
 
 
 def retry_after(seconds: float) -> str:
@@ -44,13 +49,15 @@ def _service_limit(state: LimitState) -> str:
     return item if state.reset is None else f"{item};t={_integer(state.reset)}"
 
 
-def _policy(state: LimitState) -> str:
-    item = f"{_string(state.name)};q={_integer(state.limit)}"
-    if state.window is None:
+@lru_cache(_REMEMBERED)
+def _policy(name: str, limit: int, window: float | None) -> str:
+    item = f"{_string(name)};q={_integer(limit)}"
+    if window is None:
         return f'{item};qu="concurrent-requests"'
-    return f"{item};w={max(1, _integer(state.window))}"
+    return f"{item};w={max(1, _integer(window))}"
 
 
+@lru_cache(_REMEMBERED)
 def _string(text: str) -> str:
     """Return a structured-field string: printable ASCII, in quotes."""
     escaped = _NOT_IN_STRINGS.sub("?", text).replace("\\", "\\\\").replace('"', '\\"')

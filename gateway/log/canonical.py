@@ -107,7 +107,11 @@ def fields_of(outcome: Outcome, address: str | None) -> dict[str, Any]:
         "client_bytes": outcome.client_bytes,
         "address": address,
     }
-    return {name: _clipped(value) for name, value in fields.items() if value is not None and value != ""}
+    return {
+        name: value[:_LONGEST] if value.__class__ is str else value
+        for name, value in fields.items()
+        if value is not None and value != ""
+    }
 
 
 def _usage(outcome: Outcome) -> dict[str, Any]:
@@ -124,10 +128,6 @@ def _usage(outcome: Outcome) -> dict[str, Any]:
         "web_search_requests": usage.web_search_requests,
         "usage_estimated": usage.estimated,
     }
-
-
-def _clipped(value: Any) -> Any:
-    return value[:_LONGEST] if isinstance(value, str) and len(value) > _LONGEST else value
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -67,6 +67,7 @@ class Metrics:
 
         for bound in _BOUNDS:
             self._shed[self._limit(bound),]
+
     def _values(self, settings: MetricsSettings, known_model: Callable[[str], bool] | None) -> None:
         self._route = Values(_OWN_VALUES)
         self._method = Values(len(_METHODS), _METHODS.__contains__)

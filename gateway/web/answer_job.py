@@ -8,7 +8,7 @@ from aiohttp import web
 from gateway.core.answer import OK, message_of, returned_headers
 from gateway.core.claude import Fold
 from gateway.core.dialects.chat import answer_body
-from gateway.web.stream_job import Job
+from gateway.web.job import Job
 
 _MESSAGES = "/v1/messages"
 

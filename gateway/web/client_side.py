@@ -1,6 +1,7 @@
 """The client's end of a stream, on aiohttp's public hooks: its transport, and its protocol's flow control.
 
 - HTTP/1.1 gets the chunks framed by hand, one write each; HTTP/1.0 gets them bare, and the connection's end ends them.
+- The head of the answer goes out with the first bytes, in one packet, or when ``send_head`` is called.
 - What waits for a slow client is at most the write buffer, one read of the upstream's, and the kernel's send buffer.
 - Its progress is what its side has acknowledged: the kernel asks us for more only when a third of its buffer is free,
   which a client of a few KB a second does not reach in the time in which it may take nothing.
@@ -13,12 +14,14 @@ import fcntl
 import socket
 import struct
 import termios
+from contextlib import suppress
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 _INT = struct.Struct("i")
+_SMALL = 4096
 
 
 class ClientSide:
@@ -39,7 +42,9 @@ class ClientSide:
         self._transport: asyncio.Transport = transport
         self._protocol = request.protocol
         self._writer = writer
+        self._high_water = high_water
         self._chunked = chunked
+        self._head_waits = True
 
     @property
     def held_bytes(self) -> int:
@@ -51,12 +56,33 @@ class ClientSide:
         """Bytes that the client's side has not acknowledged yet, ours and the kernel's."""
         return self._transport.get_write_buffer_size() + _unacknowledged(self._transport)
 
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes can be written without a wait, and the head and the framing with them."""
+        waiting = self._transport.get_write_buffer_size() + size
+        return not self._protocol.writing_paused and waiting < self._high_water // 2
+
     def write(self, data: bytes) -> bool:
         """Send; return whether the high-water mark is passed."""
         transport = self._transport
-        if not transport.is_closing():
+        if not transport.is_closing() and not (self._head_waits and self._took_head_and(data)):
             transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
         return self._protocol.writing_paused
+
+    def send_head(self) -> None:
+        """Send the head of the answer, unless it has been sent."""
+        if self._head_waits:
+            self._head_waits = False
+            self._writer.send_headers()
+
+    def _took_head_and(self, data: bytes) -> bool:
+        """Send the head, and with it what is small enough for the same packet."""
+        if len(data) > _SMALL:
+            self.send_head()
+            return False
+        self._head_waits = False
+        with suppress(StopIteration):  # nothing is awaited: the writer waits only above 64 KiB
+            self._writer.write(data).send(None)
+        return True
 
     async def drain(self) -> None:
         """Wait until the low-water mark is reached."""

@@ -19,9 +19,10 @@ from gateway.web.answer_job import AnswerJob
 from gateway.web.authenticate import authenticate, confirm
 from gateway.web.body import Body
 from gateway.web.dialects import Dialect
+from gateway.web.job import Job
 from gateway.web.record import RECORD, Record
 from gateway.web.services import SERVICES, Services
-from gateway.web.stream_job import Job, StreamJob
+from gateway.web.stream_job import StreamJob
 
 # A body of 30 MB takes 30 ms to read, in which no other stream would get a token; this much takes 1 ms.
 _LARGE = 1024 * 1024

@@ -9,13 +9,14 @@ from aiohttp import web
 
 from gateway.core.claude import Fold
 from gateway.core.errors import GatewayError, GatewayFault, Overloaded, RateLimited
-from gateway.core.outcome import Kind, Outcome, Phase
+from gateway.core.outcome import Kind, Outcome, Phase, Usage
 from gateway.core.pricing import PriceBook
 from gateway.core.principal import Principal
 from gateway.core.quota.holds import LimitState
 from gateway.relay import Timing
 
 _CLIENT_GONE = 499
+Bill = tuple[Usage | None, float | None]
 
 
 @dataclass(slots=True)
@@ -48,16 +49,21 @@ class Record:
     fold: Fold | None = None
     timing: Timing = field(default_factory=Timing)
     client_bytes: int = 0
+    _bill: Bill | None = None
 
     def fail(self, error: GatewayError) -> None:
         """Note why the request did not succeed; the first reason counts."""
         if self.error is None:
             self.error = error
 
-    def cost(self, prices: PriceBook) -> float | None:
-        """Return the price so far, None where nothing was generated."""
-        charges = self.fold.charges() if self.fold else []
-        return sum(prices.cost(model or self.model, usage) for model, usage in charges) if charges else None
+    def bill(self, prices: PriceBook) -> Bill:
+        """Return the tokens and their price. Worked out once: ask when nothing more will be generated."""
+        if self._bill is None:
+            fold = self.fold
+            charges = fold.charges() if fold else []
+            cost = sum(prices.cost(model or self.model, usage) for model, usage in charges) if charges else None
+            self._bill = fold.usage() if fold else None, cost
+        return self._bill
 
     def since_start(self, moment: float | None) -> float | None:
         """Return seconds from the request's arrival."""
@@ -67,6 +73,7 @@ class Record:
         """Return how it ended, now."""
         now = time.monotonic()
         fold, timing, error = self.fold, self.timing, self.error
+        usage, cost = self.bill(prices)
         first = timing.first_token
         waited = None if first is None or self.upstream_started is None else first - self.upstream_started
         return Outcome(
@@ -89,8 +96,8 @@ class Record:
             stream=self.stream,
             upstream=self.upstream,
             attempts=self.attempts,
-            usage=fold.usage() if fold else None,
-            cost_usd=self.cost(prices),
+            usage=usage,
+            cost_usd=cost,
             stop_reason=fold.stop_reason if fold else None,
             first_token=self.since_start(first),
             first_text=self.since_start(timing.first_text),

@@ -15,17 +15,14 @@ import time
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
-from gateway.core.answer import OK, check_stream, refusal, returned_headers
-from gateway.core.call import Call, Summary
+from gateway.core.answer import OK, check_stream, returned_headers
+from gateway.core.call import Call
 from gateway.core.claude import Fold
-from gateway.core.errors import GatewayError, SlowClient, StreamTooLong, UpstreamError, UpstreamRefused, UpstreamTimeout
-from gateway.core.principal import Principal
+from gateway.core.errors import GatewayError, SlowClient, UpstreamRefused
 from gateway.relay import Relay, RelayLimits
-from gateway.upstream.attempts import Attempts
-from gateway.upstream.collect import Collector
-from gateway.upstream.connection import Connection, Exchange
 from gateway.web.client_side import ClientSide, reset
 from gateway.web.dialects import Dialect
+from gateway.web.job import Job
 from gateway.web.record import Record
 from gateway.web.services import Services
 
@@ -33,129 +30,12 @@ _HEADERS = {
     "Cache-Control": "no-store, no-transform",
     "X-Accel-Buffering": "no",
 }
-# Seconds; tokens that came all at once have no speed but that of the whole answer.
-_BURST = 0.001
 
 
-class Job:
-    """What streams and plain answers share: the attempts, the deadline, and being cut from outside."""
+class _Response(web.StreamResponse):
+    """Leaves its head to ``ClientSide``, which sends it with the first bytes."""
 
-    def __init__(self, request: web.Request, record: Record, services: Services, dialect: Dialect, call: Call) -> None:
-        transport = services.transport
-        total = transport.total_timeout if dialect.verbatim else transport.chat_timeout
-        self.request = request
-        self.record = record
-        self.services = services
-        self.dialect = dialect
-        self.call = call
-        self.deadline = record.started + total
-        self.attempts = Attempts(
-            services.upstreams, call, self._headers(), transport, self.wait, services.metrics.retry
-        )
-        self._cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._cut_error: GatewayError | None = None
-
-    @property
-    def principal(self) -> Principal | None:
-        """Who asks."""
-        return self.record.principal
-
-    def cut(self, error: GatewayError) -> None:
-        """End it with an error, whatever it waits for."""
-        if not self._cut.done():
-            self._cut_error = error
-            self._cut.set_result(None)
-
-    async def wait(self, future: asyncio.Future[None] | asyncio.Future[Connection], seconds: float) -> bool:
-        """Wait for a future; False when the seconds are over first.
-
-        Raises:
-            StreamTooLong: The request's own deadline is over.
-            GatewayError: It was cut from outside.
-        """
-        end = time.monotonic() + seconds
-        while not future.done():
-            now = time.monotonic()
-            if self._cut_error is not None:
-                raise self._cut_error
-            if now >= self.deadline:
-                raise StreamTooLong("The answer took longer than this gateway allows.")
-            if now >= end:
-                return False
-            until = await self.meanwhile(now)
-            await asyncio.wait(
-                {future, self._cut}, timeout=min(end, self.deadline, until) - now, return_when="FIRST_COMPLETED"
-            )
-        return True
-
-    async def meanwhile(self, now: float) -> float:  # noqa: ARG002 - streams commit here
-        """Do what is due for the client while the upstream is waited for; return when to look again."""
-        return float("inf")
-
-    async def run(self) -> web.StreamResponse:
-        """Return the response when it is over.
-
-        Raises:
-            GatewayError: It failed before the client was given a status.
-        """
-        raise NotImplementedError
-
-    async def refused(self, exchange: Exchange) -> GatewayError:
-        """Return the error in an answer that is not a 200; its status counts, whatever is wrong with its body."""
-        try:
-            body = await self.collect(exchange, int(self.services.transport.max_refusal))
-        except UpstreamError:
-            body = b""
-        return refusal(exchange.status, exchange.headers, body, time.time())
-
-    async def collect(self, exchange: Exchange, limit: int) -> bytes:
-        """Return the whole body of an answer."""
-        collector = Collector(exchange, limit)
-        exchange.attach(collector)
-        if not await self.wait(collector.done, self.services.transport.idle_timeout):
-            exchange.abort()
-            raise UpstreamTimeout("Claude did not finish its answer in time.")
-        return collector.body()
-
-    def note(self, exchange: Exchange) -> None:
-        """Note what the upstream's head says."""
-        self.record.upstream_request_id = exchange.headers.get("request-id")
-
-    def close(self) -> None:
-        """End whatever still runs, and note what was done upstream."""
-        self.attempts.abort()
-        record, attempts = self.record, self.attempts
-        record.attempts, record.upstream = attempts.count, attempts.upstream
-        record.upstream_started, record.last_attempt_started = attempts.started, attempts.last_started
-
-    def summary(self, request_id: str) -> Summary:
-        """Return what the client is told at a good end."""
-        record = self.record
-        fold = record.fold or Fold()
-        usage, timing = fold.usage(), record.timing
-        now = time.monotonic()
-        first = record.since_start(timing.first_token)
-        seconds = 0.0 if timing.first_token is None else now - timing.first_token
-        if seconds < _BURST:
-            seconds = now - record.started
-        return Summary(
-            request_id=request_id,
-            model=fold.model,
-            stop_reason=fold.stop_reason,
-            usage=usage,
-            time_to_first_token_ms=None if first is None else round(first * 1000),
-            duration_ms=round((now - record.started) * 1000),
-            tokens_per_second=usage.output_tokens / seconds if usage else None,
-            cost_usd=record.cost(self.services.prices),
-        )
-
-    def _headers(self) -> dict[str, str]:
-        headers = dict(self.call.headers)
-        if self.record.traceparent:
-            headers["traceparent"] = self.record.traceparent
-        if self.record.tracestate:
-            headers["tracestate"] = self.record.tracestate
-        return headers
+    _send_headers_immediately = False
 
 
 class StreamJob(Job):
@@ -176,6 +56,7 @@ class StreamJob(Job):
         self.relay = Relay(limits, self.deadline)
         self._commit_at = record.started + server.commit_after
         self._response: web.StreamResponse | None = None
+        self._client: ClientSide | None = None
         self._told = False
 
     async def run(self) -> web.StreamResponse:
@@ -230,17 +111,17 @@ class StreamJob(Job):
         if exchange.status != OK:
             raise await self.refused(exchange)
         check_stream(exchange.headers)
-        if self._response is None:
-            await self._commit(returned_headers(exchange.headers))
+        client = self._client or await self._commit(returned_headers(exchange.headers))
         fold = self.record.fold = Fold(self.call.max_tokens)
         self.relay.begin(exchange, fold, self.dialect.encoder(fold, self.call))
         exchange.attach(self.relay)
+        client.send_head()  # unless it went out with what had come already
         await self.relay.run()
 
-    async def _commit(self, headers: dict[str, str]) -> None:
+    async def _commit(self, headers: dict[str, str]) -> ClientSide:
         request, record = self.request, self.record
         chunked = request.version >= HttpVersion11
-        response = web.StreamResponse(headers={"Content-Type": self.dialect.content_type, **_HEADERS, **headers})
+        response = _Response(headers={"Content-Type": self.dialect.content_type, **_HEADERS, **headers})
         if chunked:
             response.enable_chunked_encoding()
         else:
@@ -249,8 +130,9 @@ class StreamJob(Job):
         if writer is None:
             raise ConnectionResetError
         self._response, record.status = response, response.status
-        server = self.services.server
-        self.relay.commit(ClientSide(request, writer, int(server.write_buffer), chunked=chunked))
+        client = self._client = ClientSide(request, writer, int(self.services.server.write_buffer), chunked=chunked)
+        self.relay.commit(client)
+        return client
 
     def _done(self) -> bytes:
         encoder = self.relay.encoder
@@ -264,14 +146,17 @@ class StreamJob(Job):
         return encoder.error(error, self.record.request_id, int(time.time() * 1000))
 
     async def _finish(self, frame: bytes) -> web.StreamResponse:
-        response = self._response
-        if response is None:
+        response, client = self._response, self._client
+        if response is None or client is None:
             raise ConnectionResetError
         self.relay.close()
         self.relay.sent += len(frame)
         try:
-            async with asyncio.timeout(self.services.server.slow_client_timeout):
+            if client.has_room(len(frame)):
                 await response.write_eof(frame)
+            else:
+                async with asyncio.timeout(self.services.server.slow_client_timeout):
+                    await response.write_eof(frame)
         except TimeoutError:
             self.record.fail(SlowClient("The client took nothing for too long."))
         else:

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
+from aiohttp.http import StreamWriter
+from multidict import CIMultiDict
 
 from gateway.web.client_side import ClientSide
 
@@ -46,18 +48,69 @@ async def served(*, chunked: bool):
         await loop.sock_connect(client, server.sockets[0].getsockname())
         protocol = await connected
         request = SimpleNamespace(transport=protocol.transport, protocol=protocol)
-        yield ClientSide(request, None, 4096, chunked=chunked), client, protocol
+        writer = StreamWriter(protocol, loop)
+        if chunked:
+            writer.enable_chunking()
+        await writer.write_headers(HEAD[:-4].decode(), CIMultiDict())
+        yield ClientSide(request, writer, 4096, chunked=chunked), client, protocol
         protocol.transport.abort()
         await protocol.lost.wait()
         server.close()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+async def _received(client: socket.socket, size: int) -> bytes:
+    found = b""
+    async with asyncio.timeout(10):
+        while len(found) < size:
+            found += await asyncio.get_running_loop().sock_recv(client, size - len(found))
+    return found
 
 
 @pytest.mark.parametrize(("chunked", "sent"), [(True, b"5\r\nhello\r\n"), (False, b"hello")])
 async def test_a_write_is_one_chunk_or_bare(chunked, sent):
     async with served(chunked=chunked) as (side, client, _):
         side.write(b"hello")
-        async with asyncio.timeout(10):
-            assert await asyncio.get_running_loop().sock_recv(client, 100) == sent
+        side.write(b"hello")
+        assert await _received(client, len(HEAD + sent + sent)) == HEAD + sent + sent
+
+
+async def test_the_head_goes_out_in_one_packet_with_the_first_bytes():
+    async with served(chunked=True) as (side, _client, protocol):
+        written = []
+        protocol.transport = SimpleNamespace(
+            write=written.append, is_closing=lambda: False, abort=protocol.transport.abort
+        )
+        side.write(b"hello")
+        side.send_head()
+        assert written == [HEAD + b"5\r\nhello\r\n"]
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_the_head_can_go_out_alone_and_goes_out_once(chunked):
+    async with served(chunked=chunked) as (side, client, _):
+        side.send_head()
+        side.send_head()
+        assert await _received(client, len(HEAD)) == HEAD
+        side.write(b"x")
+        sent = b"1\r\nx\r\n" if chunked else b"x"
+        assert await _received(client, len(sent)) == sent
+
+
+async def test_a_long_first_piece_follows_its_head():
+    async with served(chunked=False) as (side, client, _):
+        side.write(b"x" * 10_000)
+        assert await _received(client, len(HEAD) + 10_000) == HEAD + b"x" * 10_000
+
+
+async def test_there_is_room_until_half_the_high_water_mark_waits():
+    async with served(chunked=False) as (side, _, _):
+        assert side.has_room(2000)
+        assert not side.has_room(2048)
+        side.write(b"x" * 8_000_000)
+        assert not side.has_room(1)
 
 
 async def test_a_client_that_reads_slowly_makes_progress_before_the_kernel_wants_more():

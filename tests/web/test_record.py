@@ -59,11 +59,11 @@ def test_the_limit_that_refused_is_named():
     assert record.outcome(PriceBook({})).limit == "tenant-requests-per-minute"
 
 
-def test_what_generated_nothing_costs_nothing():
+@pytest.mark.parametrize("fold", [None, Fold()])
+def test_what_generated_nothing_costs_nothing(fold):
     record = _record()
-    assert record.cost(PriceBook({})) is None
-    record.fold = Fold()
-    assert record.cost(PriceBook({})) is None
+    record.fold = fold
+    assert record.bill(PriceBook({})) == (None, None)
 
 
 async def test_a_good_stream_leaves_everything_that_is_known_of_it(shop):
