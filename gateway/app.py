@@ -145,6 +145,7 @@ def _services(
     streams = Streams(room.streams)
     prices = PriceBook(config.prices)
     metrics = Metrics(config.metrics, known_model=prices.known, dropped_log_lines=lambda: log_to.dropped)
+    metrics.flow.held_bytes(streams.held_bytes)
     directory = Directory(
         store,
         peppers,

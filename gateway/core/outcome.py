@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.core.errors import Origin
+from gateway.core.flow import Flow
 
 Kind = Literal["done", "refused", "error", "disconnected"]
 Phase = Literal["upstream_wait", "before_first_token", "streaming", "finished"]
@@ -70,6 +71,7 @@ class Outcome:
         longest_gap: Longest silence between two content deltas of the stream.
         client_bytes: Bytes of body written to the client.
         client_request_id: The client's own ``X-Request-Id``, if it sent one that a log can hold.
+        flow: How the stream flowed to the client; None when there is nothing to tell of it.
     """
 
     request_id: str
@@ -103,6 +105,7 @@ class Outcome:
     longest_gap: float | None
     client_bytes: int
     client_request_id: str | None = None
+    flow: Flow | None = None
 
     @property
     def tokens_per_second(self) -> float | None:

@@ -25,6 +25,7 @@ DURATION = (
 GAP = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0)
 SPEED = (1, 5, 10, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500)
 OVERHEAD = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+TOKEN = (0.000002, 0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.001, 0.0025, 0.01)
 LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -35,6 +36,7 @@ class Families:
         self._registry = registry
         self._requests()
         self._streams()
+        self._flow()
         self._usage()
         self._connections()
         self._process()
@@ -101,6 +103,22 @@ class Families:
             "Further attempts at an upstream, by what made them necessary.",
             "upstream",
             "code",
+        )
+
+    def _flow(self) -> None:
+        self.pauses = self._counter("backpressure_pauses_total", "Times an upstream rested because its client lagged.")
+        self.paused = self._counter("backpressure_seconds_total", "Time for which upstreams rested for their clients.")
+        self.held_bytes = Gauge(
+            "tokenweir_client_held_bytes", "Bytes in memory that clients have not taken yet.", registry=self._registry
+        )
+        self.merged_frames = self._counter(
+            "merged_frames_total", "Frames joined to the one before, for clients that lagged."
+        )
+        self.slow_clients = self._counter("slow_clients_dropped_total", "Clients dropped because they took nothing.")
+        self.heartbeats = self._counter("heartbeats_total", "Comments sent to keep silent streams alive.")
+        self.streams_cut = self._counter("streams_cut_total", "Answers in flight that the gateway ended.", "code")
+        self.token_overhead = self._histogram(
+            "token_overhead_seconds", "A token's way through the gateway, sampled.", TOKEN, "dialect"
         )
 
     def _usage(self) -> None:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from gateway.core.errors import Overloaded, TooManyFailures, Unauthenticated
 from gateway.core.outcome import Outcome, Phase, Usage
 from gateway.metrics.families import Families
+from gateway.metrics.flow import FlowMetrics
 from gateway.metrics.labels import NONE, OTHER, Children, Values
 from gateway.metrics.render import Counted, Renderer
 from gateway.metrics.settings import MetricsSettings
@@ -89,6 +90,7 @@ class Metrics:
         self._upstream_first_token = Children(of.upstream_first_token)
         self._overhead, self._speed = Children(of.overhead), Children(of.speed)
         self._per_token, self._longest_gap = Children(of.per_token), Children(of.longest_gap)
+        self.flow = FlowMetrics(of)
         self._retries = Children(of.retries)
         self._tokens, self._thinking = Children(of.tokens), Children(of.thinking)
         self._cost, self._estimated = Children(of.cost), Children(of.estimated)
@@ -104,6 +106,8 @@ class Metrics:
             model = self._model(outcome.model)
             self._observe_stream(outcome, model)
             self._observe_usage(outcome, model)
+            if outcome.flow is not None:
+                self.flow.observe(outcome.flow, self._dialect(outcome.dialect))
         if outcome.tenant:
             self._observe_tenant(outcome)
 
@@ -122,6 +126,7 @@ class Metrics:
             return
         code = self._code(outcome.error_code)
         self._errors[code, outcome.error_origin or NONE].inc()
+        self.flow.ended(code)
         if outcome.limit:
             counters = self._shed if code == Overloaded.code else self._refusals
             counters[self._limit(outcome.limit),].inc()

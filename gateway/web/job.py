@@ -47,6 +47,11 @@ class Job:
         """Who asks."""
         return self.record.principal
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes in memory for the client, as far as they are the gateway's own."""
+        return 0
+
     def cut(self, error: GatewayError) -> None:
         """End it with an error, whatever it waits for."""
         if self._cut_error is None:

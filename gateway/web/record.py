@@ -9,6 +9,7 @@ from aiohttp import web
 
 from gateway.core.claude import Fold
 from gateway.core.errors import GatewayError, GatewayFault, Overloaded, RateLimited
+from gateway.core.flow import Flow
 from gateway.core.outcome import Kind, Outcome, Phase, Usage
 from gateway.core.pricing import PriceBook
 from gateway.core.principal import Principal
@@ -49,6 +50,7 @@ class Record:
     fold: Fold | None = None
     timing: Timing = field(default_factory=Timing)
     client_bytes: int = 0
+    flow: Flow | None = None
     _bill: Bill | None = None
 
     def fail(self, error: GatewayError) -> None:
@@ -108,6 +110,7 @@ class Record:
             longest_gap=timing.longest_gap,
             client_bytes=self.client_bytes,
             client_request_id=self.client_request_id,
+            flow=self.flow,
         )
 
     def _kind(self) -> Kind:

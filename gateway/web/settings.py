@@ -97,8 +97,8 @@ class ServerSettings(BaseModel):
     merge_after: Bytes = Field(
         16 * 1024,
         validate_default=True,
-        description="Bytes not taken by a client of the chat route at which the texts of one read become one frame: 200 "
-        "tokens, seconds of an answer.",
+        description="Bytes not taken by a client of the chat route at which the texts of one read become one frame: "
+        "200 tokens, seconds of an answer.",
     )
     send_buffer: Bytes = Field(
         256 * 1024, validate_default=True, description="Kernel send buffer of a client's socket (Linux doubles it)."

@@ -80,6 +80,11 @@ class StreamJob(Job):
                 raise
             return await self._finish(self._error(error))
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes in memory for the client."""
+        return self.relay.held_bytes
+
     def cut(self, error: GatewayError) -> None:
         """End it with an error, whatever it waits for."""
         super().cut(error)
@@ -96,6 +101,7 @@ class StreamJob(Job):
             reset(self.request.transport)
         super().close()
         self.record.client_bytes = self.relay.sent
+        self.record.flow = self.relay.flow()
 
     async def meanwhile(self, now: float) -> float:
         """Commit to 200 when it is time for it."""

@@ -20,6 +20,10 @@ class Running(Protocol):
     def principal(self) -> Principal | None:
         """Who asks."""
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes in memory for its client."""
+
     def cut(self, error: GatewayError) -> None:
         """End it with an error."""
 
@@ -89,6 +93,10 @@ class Streams:
         for job in jobs:
             job.cut(error)
         return len(jobs)
+
+    def held_bytes(self) -> int:
+        """Return the bytes in memory for all clients; any thread may ask."""
+        return sum(job.held_bytes for job in tuple(self.running))
 
     async def wait_empty(self, seconds: float) -> bool:
         """Wait until none is in flight; False when the time is over first."""

@@ -17,8 +17,9 @@ from tests.support.scripted_upstream import SSE_HEAD, START, scripted_upstream
 class Job:
     """A call in flight that notes how it was ended."""
 
-    def __init__(self, principal: Principal | None) -> None:
+    def __init__(self, principal: Principal | None, held_bytes: int = 0) -> None:
         self.principal = principal
+        self.held_bytes = held_bytes
         self.error = None
 
     def cut(self, error) -> None:
@@ -39,6 +40,13 @@ def test_past_the_limit_a_request_is_refused_and_not_counted():
     assert len(streams) == 2
     streams.leave()
     streams.enter()
+
+
+def test_what_is_held_for_all_clients_is_summed_up():
+    streams = Streams(9)
+    assert streams.held_bytes() == 0
+    streams.running.update({Job(None, 7), Job(None), Job(None, 35)})
+    assert streams.held_bytes() == 42
 
 
 def test_those_of_some_principals_are_cut_and_the_others_not():
