@@ -6,7 +6,7 @@ import asyncio
 import zlib
 
 from gateway.core.errors import GatewayError, UpstreamMalformed
-from gateway.upstream.connection import Exchange
+from gateway.upstream.interface import Exchange
 
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
