@@ -38,7 +38,7 @@ from gateway.core.sse import EventSplitter, EventTooLarge, parse_event
 HEARTBEAT = b":\n\n"
 # How often in slow_client_timeout the client's progress is looked at.
 _LOOKS = 4
-# A read brings up to 256 KiB; splitting and encoding make copies of a piece only, which malloc has at hand.
+# What came before the relay was there comes at once; splitting and encoding make copies of a piece of it only.
 _PIECE = 64 * 1024
 # Every so many tokens the way of one through the gateway is timed, for the first so many times.
 _SAMPLE_EVERY = 64

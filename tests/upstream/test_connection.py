@@ -67,6 +67,20 @@ async def test_however_an_answer_is_cut_into_reads_it_is_the_same(size, sink):
     assert not connection.closing
 
 
+@pytest.mark.parametrize("behind", [0, 1, 65_536 - 44, 70_000, 200_000])
+async def test_a_large_read_is_taken_in_pieces_and_what_is_behind_the_answer_is_nobodys(behind):
+    exchange, connection, wire, told = on_a_wire()
+    kept = Kept()
+    exchange.attach(kept)
+    body = bytes(range(256)) * 512
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body)
+    connection.data_received(head + body + b"x" * behind)
+    assert (kept.body, kept.ended) == (body, True)
+    assert max(map(len, kept.parts)) <= 65536
+    assert wire.closed is bool(behind)
+    assert told in ([], ["idle"])
+
+
 async def test_framing_that_comes_alone_is_no_head_without_end():
     exchange, connection, _, _ = on_a_wire(max_headers=1024)
     kept = Kept()
