@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# Processes that test at a time; 0 tests in one, for a debugger.
+JOBS ?= auto
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,7 +26,7 @@ test: $(DEV) ## Set up, and run all tests with coverage (ARGS="-k name" for some
 	@tools/setup.sh browser
 	@tools/setup.sh nginx
 	@tools/setup.sh node
-	$(BIN)/python -m pytest --cov=gateway --cov-branch --cov-report=term --cov-fail-under=95 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal --cov=gateway --cov-branch --cov-report=term --cov-fail-under=95 $(ARGS)
 	$(BIN)/coverage report --include='gateway/core/*' --fail-under=100
 
 check: $(DEV) ## Format, lint, types, import rules, generated files, sizes; changes nothing

@@ -20,13 +20,21 @@ ORIGIN = "https://shop.example"
 
 def configuration(data_dir: Path, upstream_url: str, **sections: Any) -> Config:
     """Return a configuration on free ports; sections are laid over the defaults."""
-    server = {"listen": "127.0.0.1:0", "ops_listen": "127.0.0.1:0", "drain_delay": 0, **sections.pop("server", {})}
+    server = {
+        "listen": "127.0.0.1:0",
+        "ops_listen": "127.0.0.1:0",
+        "drain_delay": 0,
+        "max_loop_lag": 0,
+        **sections.pop("server", {}),
+    }
     upstream = {"retry_budget": 5, **sections.pop("upstream", {})}
+    keys = {"read_timeout": 30, **sections.pop("keys", {})}  # a machine that is busy testing may stall for seconds
     return Config(
         data_dir=data_dir,
         server=server,
         upstreams=[{"name": "claude", "base_url": upstream_url, "api_key": "sk-ant-secret-of-the-operator"}],
         upstream=upstream,
+        keys=keys,
         **sections,
     )
 
