@@ -34,6 +34,7 @@ from gateway.metrics import Metrics, sample_loop_lag
 from gateway.quota.memory import MemoryHoldStore
 from gateway.tasks import TaskOwner
 from gateway.upstream.client import Upstream
+from gateway.upstream.routing import Upstreams
 from gateway.web.accept import LOOK_EVERY, Capacity, Looking, OpenFiles, capacity, open_files
 from gateway.web.body import BodyBudget
 from gateway.web.docs import add_docs
@@ -165,7 +166,11 @@ def _services(
         server=config.server,
         chat=config.chat,
         transport=config.upstream,
-        upstreams=[Upstream(settings, config.upstream, tasks.spawn) for settings in config.upstreams],
+        upstreams=Upstreams(
+            [Upstream(settings, config.upstream, tasks.spawn) for settings in config.upstreams],
+            config.upstream,
+            metrics.upstreams,
+        ),
         directory=directory,
         throttle=FailureThrottle(config.keys),
         entitlements=Entitlements(config.plans, config.anonymous_default),

@@ -34,6 +34,7 @@ holds a credential, a prompt, or an upstream's internals.
         ├── UpstreamRefused              Claude's own status       upstream_<claude type>
         ├── UpstreamCredential           502 upstream_credential
         ├── UpstreamUnreachable          502 upstream_unreachable
+        ├── UpstreamUnavailable          503 upstream_unavailable
         ├── UpstreamTimeout              504 upstream_timeout
         ├── UpstreamTruncated            502 upstream_truncated
         └── UpstreamMalformed            502 upstream_malformed
@@ -348,6 +349,14 @@ class UpstreamUnreachable(UpstreamError):
     """No connection to Claude could be made, or it broke before an answer."""
 
     code = "upstream_unreachable"
+
+
+class UpstreamUnavailable(UpstreamError):
+    """Claude failed so often that it is not asked for a while; neither is any other upstream."""
+
+    status = 503
+    code = "upstream_unavailable"
+    claude_type = "overloaded_error"
 
 
 class UpstreamTimeout(UpstreamError):

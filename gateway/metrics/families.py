@@ -37,6 +37,7 @@ class Families:
         self._requests()
         self._streams()
         self._flow()
+        self._upstreams()
         self._usage()
         self._connections()
         self._process()
@@ -46,6 +47,9 @@ class Families:
 
     def _histogram(self, name: str, what: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"tokenweir_{name}", what, labels, registry=self._registry, buckets=buckets)
+
+    def _gauge(self, name: str, what: str, *labels: str) -> Gauge:
+        return Gauge(f"tokenweir_{name}", what, labels, registry=self._registry)
 
     def _requests(self) -> None:
         self.requests = self._counter("requests_total", "Requests answered.", "route", "method", "status_class", "kind")
@@ -98,11 +102,27 @@ class Families:
         self.longest_gap = self._histogram(
             "longest_token_gap_seconds", "Longest silence between two content deltas of a stream.", GAP, "model"
         )
+
+    def _upstreams(self) -> None:
         self.retries = self._counter(
             "upstream_retries_total",
-            "Further attempts at an upstream, by what made them necessary.",
+            "Further rounds through the upstreams after a wait, by the last failure before.",
             "upstream",
             "code",
+        )
+        self.failovers = self._counter(
+            "upstream_failovers_total", "Requests that went on to the next upstream.", "upstream", "code"
+        )
+        self.breaker_state = self._gauge(
+            "upstream_breaker_state", "An upstream's breaker: 0 closed, 1 half open, 2 open.", "upstream"
+        )
+        self.breaker_transitions = self._counter(
+            "upstream_breaker_transitions_total", "Changes of an upstream's breaker.", "upstream", "state"
+        )
+        self.throttled_until = self._gauge(
+            "upstream_throttled_until_timestamp_seconds",
+            "Unix time until which an upstream takes no requests of some kind, as it said last.",
+            "upstream",
         )
 
     def _flow(self) -> None:

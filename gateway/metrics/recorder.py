@@ -19,6 +19,7 @@ from gateway.metrics.flow import FlowMetrics
 from gateway.metrics.labels import NONE, OTHER, Children, Values
 from gateway.metrics.render import Counted, Renderer
 from gateway.metrics.settings import MetricsSettings
+from gateway.metrics.upstreams import UpstreamMetrics
 
 _OWN_VALUES = 64  # routes, codes, limits, upstreams: named by our code and configuration, so the cap is only a net
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -91,7 +92,7 @@ class Metrics:
         self._overhead, self._speed = Children(of.overhead), Children(of.speed)
         self._per_token, self._longest_gap = Children(of.per_token), Children(of.longest_gap)
         self.flow = FlowMetrics(of)
-        self._retries = Children(of.retries)
+        self.upstreams = UpstreamMetrics(of, self._upstream, self._code)
         self._tokens, self._thinking = Children(of.tokens), Children(of.thinking)
         self._cost, self._estimated = Children(of.cost), Children(of.estimated)
         self._web_searches = Children(of.web_searches)
@@ -186,10 +187,6 @@ class Metrics:
     def stream_closed(self) -> None:
         """Count a stream out."""
         self._families.streams_active.dec()
-
-    def retry(self, upstream: str, code: str) -> None:
-        """Count another attempt at ``upstream``, made because the one before ended with ``code``."""
-        self._retries[self._upstream(upstream), self._code(code)].inc()
 
     def loop_lag(self, seconds: float) -> None:
         """Count one sample of how late the event loop was."""

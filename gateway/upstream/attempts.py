@@ -1,9 +1,12 @@
 """The way to an answer: attempts at the upstreams in order, until one answers or the time for it is over.
 
 - Only before the first event: whoever has seen one asks for no other attempt.
-- A connection that was kept alive and turns out closed is replaced silently: that is no attempt.
+- A failed attempt goes on at once to the next upstream that this request has not tried. When all were tried there is a
+  wait, and they are tried again, as often as ``retries`` says and no later than ``retry_budget``.
+- A connection that was kept alive and turns out closed is replaced silently: that is no attempt, and no failure.
 - Every wait is a wait for a future that the caller may bound, so that it can tell its own client something meanwhile.
 - Whoever is cancelled, or fails for good, leaves no connection behind.
+- Of every attempt the upstream's breaker is told the end exactly once, at the latest by ``close``.
 """
 
 from __future__ import annotations
@@ -11,22 +14,33 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
+from gateway.core.breaker import is_failure
 from gateway.core.call import Call
-from gateway.core.claude import TYPE_OF_STATUS, retryable_status
-from gateway.core.errors import GatewayError, UpstreamError, UpstreamTimeout, UpstreamUnreachable
-from gateway.core.retry import next_wait, retry_after, should_retry
+from gateway.core.claude import TYPE_OF_STATUS
+from gateway.core.errors import (
+    GatewayError,
+    StreamTooLong,
+    UpstreamCredential,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from gateway.core.pauses import kind_of
+from gateway.core.retry import Next, after_error, after_refusal, next_wait, retry_after
 from gateway.upstream.client import Upstream
 from gateway.upstream.connection import Connection, Exchange
+from gateway.upstream.routing import Candidate, Upstreams
 from gateway.upstream.settings import TransportSettings
 
 # Waits until the future is done (True) or the seconds are over (False); may raise to give up.
 Wait = Callable[["asyncio.Future[None] | asyncio.Future[Connection]", float], Awaitable[bool]]
 
+_FIRST_ERROR = 400
+
 
 class Attempts:
-    """The attempts of one request.
+    """The attempts of one request; call ``close`` at its end.
 
     Args:
         upstreams: Where to try, in order.
@@ -34,7 +48,6 @@ class Attempts:
         headers: Headers beside the upstream's own.
         settings: Deadlines and the retry policy.
         wait: How the caller waits.
-        on_retry: Told of every further attempt: the upstream that failed, and the error's code.
         jitter: A random number from 0 to 1.
 
     Attributes:
@@ -46,22 +59,27 @@ class Attempts:
 
     def __init__(
         self,
-        upstreams: Sequence[Upstream],
+        upstreams: Upstreams,
         call: Call,
         headers: dict[str, str],
         settings: TransportSettings,
         wait: Wait,
-        on_retry: Callable[[str, str], None] = lambda _upstream, _code: None,
         *,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._upstreams = upstreams
         self._call = call
+        self._kind = kind_of(call)
         self._headers = headers
         self._settings = settings
         self._wait = wait
-        self._on_retry = on_retry
         self._jitter = jitter
+        self._candidate: Candidate | None = None
+        self._ticket: int | None = None  # of the candidate's breaker, until it is told the end
+        self._tried: list[Candidate] = []  # in this round
+        self._rounds = 0  # that are over
+        self._asked: list[float | None] = []  # for a wait, by those who failed in this round
+        self._answering = False
         self.count = 0
         self.upstream = ""
         self.started: float | None = None
@@ -76,54 +94,129 @@ class Attempts:
         """
         try:
             return await self._answer()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, GatewayError):
+                self.failed(error)
             self.abort()
             raise
 
-    async def _answer(self) -> Exchange:
-        while True:
-            try:
-                exchange = await self._try()
-            except UpstreamError as error:
-                if not await self.again(error):
-                    raise
-                continue
-            headers = exchange.headers
-            told = should_retry(headers)
-            retry = retryable_status(exchange.status) if told is None else told and exchange.status >= 400  # noqa: PLR2004
-            code = f"upstream_{TYPE_OF_STATUS.get(exchange.status, 'api_error')}"
-            if not retry or not await self._backoff(code, retry_after(headers, time.time())):
-                return exchange
-
     async def again(self, error: GatewayError) -> bool:
-        """Wait for the next attempt's time after a failure; False when there is to be none."""
-        retry = isinstance(error, UpstreamError) and error.retryable
-        return retry and await self._backoff(error.code, error.retry_after)
+        """Prepare the next attempt after a failure, which may take a wait; False when there is to be none."""
+        self.failed(error)
+        return await self._next(after_error(error), error.code, error.retry_after)
+
+    def failed(self, error: GatewayError) -> None:
+        """Tell why the attempt came to nothing; what does not speak against the upstream is passed over."""
+        candidate, now = self._candidate, time.monotonic()
+        if candidate is None:
+            return
+        if isinstance(error, UpstreamCredential):
+            candidate.refused(self._kind, error.code, now)
+        if self._ticket is not None and (is_failure(error) or self._hung(error, now)):
+            candidate.failed(self._ticket, now, error.code)
+            self._ticket = None
+
+    def close(self) -> None:
+        """End what is under way, and tell how it ended: well when the answer is complete, else nothing is known."""
+        if self._candidate is not None and self._ticket is not None:
+            if self.exchange is not None and self.exchange.complete:
+                self._candidate.ended(self._ticket, time.monotonic())
+            else:
+                self._candidate.released(self._ticket)
+            self._ticket = None
+        self.abort()
 
     def abort(self) -> None:
         """End what is under way."""
         if self.exchange is not None:
             self.exchange.abort()
 
-    async def _backoff(self, code: str, asked: float | None) -> bool:
-        if self.count > self._settings.retries or self.started is None:
+    async def _answer(self) -> Exchange:
+        while True:
+            if self._ticket is None and not self._choose():
+                raise self._upstreams.unavailable(self._kind, time.monotonic())
+            try:
+                exchange = await self._try()
+            except GatewayError as error:
+                if not await self.again(error):
+                    raise
+                continue
+            status, headers = exchange.status, exchange.headers
+            if status < _FIRST_ERROR:
+                return exchange
+            code = f"upstream_{TYPE_OF_STATUS.get(status, 'api_error')}"
+            if not await self._next(after_refusal(status, headers), code, retry_after(headers, time.time())):
+                return exchange
+
+    def _choose(self) -> bool:
+        chosen = self._upstreams.choose(self._kind, self._tried, time.monotonic())
+        if chosen is None:
             return False
-        remaining = self._settings.retry_budget - (time.monotonic() - self.started)
-        wait = next_wait(self.count, asked, remaining, self._jitter())
+        self._candidate, self._ticket = chosen
+        return True
+
+    async def _next(self, following: Next, code: str, asked: float | None) -> bool:
+        left = self._candidate
+        if following == "nothing" or left is None:
+            return False
+        self._release()
+        self._asked.append(asked)
+        if self._in_time() and self._choose():
+            self.abort()
+            self._upstreams.watch.failover(left.name, code)
+            return True
+        return following == "anywhere" and await self._backoff(left, code)
+
+    def _in_time(self) -> bool:
+        """Say whether another upstream may be asked: in the first round always, as it may be the one that answers."""
+        return not self._rounds or self._remaining() > 0
+
+    async def _backoff(self, left: Candidate, code: str) -> bool:
+        if self._rounds >= self._settings.retries:
+            return False
+        asked = None if None in self._asked else min(filter(None, self._asked), default=None)
+        remaining = self._remaining()
+        wait = next_wait(self._rounds + 1, asked, remaining, self._jitter())
         if wait is None:
             return False
+        now = time.monotonic()
+        wait = max(wait, self._upstreams.free_at(self._kind, now) - now)
+        if wait > remaining:
+            return False
         self.abort()
-        self._on_retry(self.upstream, code)
+        self._upstreams.watch.retry(left.name, code)
+        self._rounds += 1
+        self._tried.clear()
+        self._asked.clear()
         await self._wait(asyncio.get_running_loop().create_future(), wait)
         return True
 
+    def _remaining(self) -> float:
+        return self._settings.retry_budget - (time.monotonic() - (self.started or 0.0))
+
+    def _release(self) -> None:
+        if self._candidate is not None and self._ticket is not None:
+            self._candidate.released(self._ticket)
+            self._ticket = None
+
     async def _try(self) -> Exchange:
+        candidate, ticket = self._candidate, self._ticket
+        assert candidate is not None  # noqa: S101 - one has been chosen
+        assert ticket is not None  # noqa: S101 - the same
         self.last_started = time.monotonic()
         if self.started is None:
             self.started = self.last_started
-        upstream = self._upstreams[self.count % len(self._upstreams)]
+        self._tried.append(candidate)
+        self._answering = False
         self.count += 1
-        self.upstream = upstream.name
+        self.upstream = candidate.name
+        exchange = await self._ask(candidate.upstream)
+        self._answering = True
+        if not candidate.heard(ticket, self._kind, exchange.status, exchange.headers, time.monotonic()):
+            self._ticket = None
+        return exchange
+
+    async def _ask(self, upstream: Upstream) -> Exchange:
         exchange = await self._send(upstream, fresh=False)
         try:
             return await self._head(exchange)
@@ -153,8 +246,15 @@ class Attempts:
 
     def _head_timeout(self) -> float:
         """Return the longest wait for a head: that of a whole message comes when all of it has been generated."""
-        whole = self._call.max_tokens is not None and not self._call.stream
-        return float("inf") if whole else self._settings.first_byte_timeout
+        return float("inf") if self._whole() else self._settings.first_byte_timeout
+
+    def _whole(self) -> bool:
+        return self._call.max_tokens is not None and not self._call.stream
+
+    def _hung(self, error: GatewayError, now: float) -> bool:
+        """Say whether the request's own time went by in silence, most of it in this attempt."""
+        silent = isinstance(error, StreamTooLong) and not self._answering and not self._whole()
+        return silent and self.started is not None and 2 * self.last_started <= self.started + now
 
 
 def _give_back(future: asyncio.Future[Connection]) -> None:

@@ -55,10 +55,44 @@ class TransportSettings(BaseModel):
     keepalive_timeout: Seconds = Field(
         30.0, description="Idle time after which one is closed; Claude's edge keeps longer."
     )
-    retries: Annotated[int, Field(ge=0, le=10)] = Field(2, description="Further attempts before the first event.")
+    retries: Annotated[int, Field(ge=0, le=10)] = Field(
+        2,
+        description="Further attempts before the first event, each after a wait. With several upstreams, further "
+        "rounds through all of them: from one to the next there is no wait.",
+    )
     retry_budget: Seconds = Field(
         20.0,
-        description="No attempt starts later than this after the request arrived; longer waits are the client's.",
+        description="No retry starts later than this after the first attempt; longer waits are the client's. An "
+        "upstream that was not asked yet is asked later, too.",
+    )
+    breaker_failures: Annotated[int, Field(ge=0)] = Field(
+        10,
+        description="Failures in a row (no connection, silence, 5xx, broken answers) after which an upstream is not "
+        "asked for a while; 0 to ask always. While a third of all calls fail, ten in a row come once in 60 000.",
+    )
+    breaker_error_rate: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5,
+        description="The same after more than this share of failures within breaker_window; 0 to count only those in "
+        "a row. Below half, asking again helps more often than not.",
+    )
+    breaker_window: Seconds = Field(
+        30.0, description="What the share is taken over: short enough to forget a fault that is over."
+    )
+    breaker_min_calls: Annotated[int, Field(ge=1)] = Field(
+        20, description="Fewest calls within the window that have a share: two failures out of three say little."
+    )
+    breaker_cooldown: Seconds = Field(
+        5.0,
+        description="Time for which a failing upstream is not asked; then one request at a time tries. Doubled while "
+        "they fail.",
+    )
+    breaker_max_cooldown: Seconds = Field(
+        60.0, description="Most of that time: an upstream that has come back is found within a minute."
+    )
+    max_throttle: Seconds = Field(
+        60.0,
+        description="Longest time that an upstream is believed which says that a rate limit is reached; Claude's are "
+        "per minute. 0 to ask all the same.",
     )
     max_event: Bytes = Field(
         16 * 1024 * 1024,

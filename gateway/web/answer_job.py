@@ -5,9 +5,10 @@ from __future__ import annotations
 import orjson
 from aiohttp import web
 
-from gateway.core.answer import OK, message_of, returned_headers
+from gateway.core.answer import message_of, returned_headers
 from gateway.core.claude import Fold
 from gateway.core.dialects.chat import answer_body
+from gateway.core.errors import UpstreamError
 from gateway.web.job import Job
 
 _MESSAGES = "/v1/messages"
@@ -22,11 +23,12 @@ class AnswerJob(Job):
         Raises:
             GatewayError: There is no good answer.
         """
-        exchange = await self.attempts.answer()
-        self.note(exchange)
-        if exchange.status != OK:
-            raise await self.refused(exchange)
-        body = await self.collect(exchange, self.services.transport.max_answer)
+        exchange = await self.answered()
+        try:
+            body = await self.collect(exchange, self.services.transport.max_answer)
+        except UpstreamError as error:
+            self.attempts.failed(error)
+            raise
         headers = {**returned_headers(exchange.headers), "Cache-Control": "no-store"}
         generates = self.call.target.partition("?")[0] == _MESSAGES
         message = message_of(body) if generates else {}

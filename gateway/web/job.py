@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import NoReturn
 
 from aiohttp import web
 
-from gateway.core.answer import refusal
+from gateway.core.answer import OK, check_stream, refusal
 from gateway.core.call import Call, Summary
 from gateway.core.claude import Fold
-from gateway.core.errors import GatewayError, StreamTooLong, UpstreamError, UpstreamTimeout
+from gateway.core.errors import (
+    GatewayError,
+    StreamTooLong,
+    UpstreamCredential,
+    UpstreamError,
+    UpstreamMalformed,
+    UpstreamTimeout,
+)
 from gateway.core.principal import Principal
 from gateway.upstream.attempts import Attempts
 from gateway.upstream.collect import Collector
@@ -35,9 +43,7 @@ class Job:
         self.dialect = dialect
         self.call = call
         self.deadline = record.started + total
-        self.attempts = Attempts(
-            services.upstreams, call, self._headers(), transport, self.wait, services.metrics.retry
-        )
+        self.attempts = Attempts(services.upstreams, call, self._headers(), transport, self.wait)
         self._loop = asyncio.get_running_loop()
         self._woken: asyncio.Future[None] | None = None
         self._cut_error: GatewayError | None = None
@@ -105,13 +111,37 @@ class Job:
         """
         raise NotImplementedError
 
-    async def refused(self, exchange: Exchange) -> GatewayError:
-        """Return the error in an answer that is not a 200; its status counts, whatever is wrong with its body."""
+    async def answered(self) -> Exchange:
+        """Return a good answer, of which nothing but the head has been looked at.
+
+        Raises:
+            GatewayError: There is none.
+        """
+        while True:
+            exchange = await self.attempts.answer()
+            self.note(exchange)
+            try:
+                if exchange.status != OK:
+                    await self.refuse(exchange)
+                if self.call.stream:
+                    check_stream(exchange.headers)
+            except (UpstreamCredential, UpstreamMalformed) as error:
+                if not await self.attempts.again(error):
+                    raise
+            else:
+                return exchange
+
+    async def refuse(self, exchange: Exchange) -> NoReturn:
+        """Raise the error in an answer that is not a 200; its status counts, whatever is wrong with its body.
+
+        Raises:
+            GatewayError: Always.
+        """
         try:
             body = await self.collect(exchange, int(self.services.transport.max_refusal))
         except UpstreamError:
             body = b""
-        return refusal(exchange.status, exchange.headers, body, time.time())
+        raise refusal(exchange.status, exchange.headers, body, time.time())
 
     async def collect(self, exchange: Exchange, limit: int) -> bytes:
         """Return the whole body of an answer."""
@@ -128,7 +158,7 @@ class Job:
 
     def close(self) -> None:
         """End whatever still runs, and note what was done upstream."""
-        self.attempts.abort()
+        self.attempts.close()
         record, attempts = self.record, self.attempts
         record.attempts, record.upstream = attempts.count, attempts.upstream
         record.upstream_started, record.last_attempt_started = attempts.started, attempts.last_started

@@ -119,7 +119,8 @@ class Record:
         if self.error is None:
             return "done"
         # A fault of ours refuses nobody: it is an error wherever it happens.
-        return "error" if self.attempts or self.error.code == GatewayFault.code else "refused"
+        asked = self.attempts or self.error.origin == "upstream"
+        return "error" if asked or self.error.code == GatewayFault.code else "refused"
 
     def _phase(self) -> Phase:
         if self.timing.first_token is not None:

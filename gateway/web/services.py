@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -16,7 +16,7 @@ from gateway.core.quota.holds import HoldStore
 from gateway.identity.directory import Directory
 from gateway.identity.throttle import FailureThrottle
 from gateway.metrics import Metrics
-from gateway.upstream.client import Upstream
+from gateway.upstream.routing import Upstreams
 from gateway.upstream.settings import TransportSettings
 from gateway.web.body import BodyBudget
 from gateway.web.entitlements import Entitlements
@@ -31,7 +31,7 @@ class Services:
     server: ServerSettings
     chat: ChatSettings
     transport: TransportSettings
-    upstreams: Sequence[Upstream]
+    upstreams: Upstreams
     directory: Directory
     throttle: FailureThrottle
     entitlements: Entitlements

@@ -15,7 +15,7 @@ import time
 from aiohttp import web
 from aiohttp.http import HttpVersion11
 
-from gateway.core.answer import OK, check_stream, returned_headers
+from gateway.core.answer import returned_headers
 from gateway.core.call import Call
 from gateway.core.claude import Fold
 from gateway.core.errors import GatewayError, SlowClient, UpstreamRefused
@@ -76,6 +76,7 @@ class StreamJob(Job):
                     raise failure
         except GatewayError as error:
             self.record.fail(error)
+            self.attempts.failed(error)
             if self._response is None:
                 raise
             return await self._finish(self._error(error))
@@ -112,11 +113,7 @@ class StreamJob(Job):
 
     async def _attempt(self) -> None:
         """Relay one attempt to its end; ``relay.failure`` says how it ended."""
-        exchange = await self.attempts.answer()
-        self.note(exchange)
-        if exchange.status != OK:
-            raise await self.refused(exchange)
-        check_stream(exchange.headers)
+        exchange = await self.answered()
         client = self._client or await self._commit(returned_headers(exchange.headers))
         fold = self.record.fold = Fold(self.call.max_tokens)
         self.relay.begin(exchange, fold, self.dialect.encoder(fold, self.call))

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.retry import next_wait, retry_after, should_retry
+from gateway.core.errors import (
+    Draining,
+    Overloaded,
+    StreamTooLong,
+    UpstreamCredential,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
+from gateway.core.retry import after_error, after_refusal, next_wait, retry_after, should_retry
 
 NOW = 1_764_000_000.0  # Monday, 24 November 2025, 16:00:00 GMT
 MONTH = 31 * 86400.0
@@ -82,19 +90,80 @@ def test_the_upstream_may_say_whether_to_retry(headers, told):
     assert should_retry(headers) is told
 
 
+@pytest.mark.parametrize(
+    ("status", "told", "following"),
+    [
+        (400, None, "nothing"),
+        (404, None, "nothing"),
+        (413, None, "nothing"),
+        (401, None, "elsewhere"),
+        (402, None, "elsewhere"),
+        (403, None, "elsewhere"),
+        (408, None, "anywhere"),
+        (409, None, "anywhere"),
+        (429, None, "anywhere"),
+        (500, None, "anywhere"),
+        (529, None, "anywhere"),
+        (400, "true", "anywhere"),
+        (401, "true", "anywhere"),
+        (429, "false", "elsewhere"),
+        (401, "false", "elsewhere"),
+        (529, "false", "nothing"),
+        (400, "false", "nothing"),
+    ],
+)
+def test_what_may_follow_a_refusal(status, told, following):
+    """What is refused for our account's sake may pass with another's, whatever is said of a retry with ours."""
+    assert after_refusal(status, {} if told is None else {"x-should-retry": told}) == following
+
+
+@pytest.mark.parametrize(
+    ("error", "following"),
+    [
+        (UpstreamTimeout("x"), "anywhere"),
+        (UpstreamRefused("x", status=529, claude_type="overloaded_error", retryable=True), "anywhere"),
+        (UpstreamRefused("x", status=400, claude_type="invalid_request_error", retryable=False), "nothing"),
+        (UpstreamCredential("x"), "elsewhere"),
+        (Overloaded("x"), "elsewhere"),
+        (Draining("x"), "nothing"),
+        (StreamTooLong("x"), "nothing"),
+    ],
+)
+def test_what_may_follow_an_error(error, following):
+    assert after_error(error) == following
+
+
 def test_waits_grow_twofold_up_to_eight_seconds():
-    assert [next_wait(attempt, None, math.inf, 1.0) for attempt in range(1, 8)] == [0.5, 1, 2, 4, 8, 8, 8]
+    assert [next_wait(failures, None, math.inf, 1.0) for failures in range(1, 8)] == [0.5, 1, 2, 4, 8, 8, 8]
 
 
 def test_jitter_takes_up_to_a_quarter():
     assert next_wait(1, None, math.inf, 0.0) == 0.375
 
 
-def test_what_was_asked_for_is_waited_exactly():
-    assert next_wait(3, 0.0, 20.0, 0.5) == 0.0
-    assert next_wait(3, 20.0, 20.0, 0.5) == 20.0
+def test_what_was_asked_for_is_waited_and_up_to_a_tenth_more():
+    """Never less; and not more than there is time for."""
+    assert next_wait(3, 10.0, 20.0, 0.0) == 10.0
+    assert next_wait(3, 10.0, 20.0, 0.5) == 10.5
+    assert next_wait(3, 20.0, 20.0, 1.0) == 20.0
+
+
+def test_whoever_asks_for_no_wait_gets_ours():
+    assert next_wait(1, 0.0, 20.0, 1.0) == 0.5
 
 
 def test_a_wait_that_is_not_over_in_time_is_not_begun():
-    assert next_wait(1, 20.1, 20.0, 0.5) is None
+    assert next_wait(1, 20.1, 20.0, 0.0) is None
     assert next_wait(5, None, 5.0, 0.5) is None
+    assert next_wait(1, 1.0, -1.0, 0.0) is None
+
+
+@given(
+    st.integers(1, 11),
+    st.none() | st.floats(0, MONTH),
+    st.floats(-100, 1e6),
+    st.floats(0, 1),
+)
+def test_a_wait_is_within_the_budget_and_not_under_what_was_asked(failures, asked, remaining, jitter):
+    wait = next_wait(failures, asked, remaining, jitter)
+    assert wait is None or (asked or 0) <= wait <= remaining

@@ -201,7 +201,7 @@ def test_streams_active_goes_up_and_down(metrics, value):
 
 
 def test_retries_are_counted_by_upstream_and_cause(metrics, value):
-    metrics.retry("claude", "upstream_timeout")
+    metrics.upstreams.retry("claude", "upstream_timeout")
     assert value("upstream_retries_total", upstream="claude", code="upstream_timeout") == 1
 
 
@@ -233,11 +233,11 @@ def test_the_number_of_series_is_flat_whatever_callers_send():
     metrics = Metrics(MetricsSettings(max_tenants=20, max_models=5))
     for n in range(100):
         metrics.observe(_weird(n))
-        metrics.retry(f"up-{n}", f"code-{n}")
+        metrics.upstreams.retry(f"up-{n}", f"code-{n}")
     full = _series(metrics)
     for n in range(100, 10_000):
         metrics.observe(_weird(n))
-        metrics.retry(f"up-{n}", f"code-{n}")
+        metrics.upstreams.retry(f"up-{n}", f"code-{n}")
     assert _series(metrics) == full
     assert metrics.registry.get_sample_value("tokenweir_tenant_requests_total", {"tenant": "other"}) == 9980
 

@@ -100,6 +100,28 @@ class Wire:
         return self.unsent
 
 
+class Watched:
+    """Keeps what is told of upstreams, but that they are there."""
+
+    def __init__(self, told: list[tuple[Any, ...]] | None = None) -> None:
+        self.told = [] if told is None else told
+
+    def known(self, upstream: str) -> None:
+        assert upstream
+
+    def retry(self, upstream: str, code: str) -> None:
+        self.told.append(("retry", upstream, code))
+
+    def failover(self, upstream: str, code: str) -> None:
+        self.told.append(("failover", upstream, code))
+
+    def breaker(self, upstream: str, state: str) -> None:
+        self.told.append(("breaker", upstream, state))
+
+    def throttled(self, upstream: str, until: float) -> None:
+        self.told.append(("throttled", upstream, until))
+
+
 def upstream_at(url: str, spawn: Spawned, *, key: str = "sk-ant-key", **settings: Any) -> Upstream:
     """Return an upstream on some address; settings are laid over the defaults."""
     transport = TransportSettings(**settings)

@@ -17,9 +17,10 @@ from gateway.core.errors import (
     UpstreamUnreachable,
 )
 from gateway.upstream.attempts import Attempts
+from gateway.upstream.routing import Upstreams
 from gateway.upstream.settings import TransportSettings
 from tests.support.scripted_upstream import SSE_HEAD, answer, scripted_upstream
-from tests.support.upstreams import POST, Kept, refusing_port, until, upstream_at, within
+from tests.support.upstreams import POST, Kept, Watched, refusing_port, until, upstream_at, within
 
 OVERLOADED = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
 GOOD = answer(200, b"good")
@@ -41,16 +42,9 @@ class Waits:
 
 
 def attempts_at(*upstreams, call=POST, wait=None, jitter=lambda: 1.0, told=None, **settings):
-    on_retry = (told if told is not None else []).append
-    return Attempts(
-        upstreams,
-        call,
-        {},
-        TransportSettings(**settings),
-        wait or Waits(),
-        lambda upstream, code: on_retry((upstream, code)),
-        jitter=jitter,
-    )
+    transport = TransportSettings(**settings)
+    watch = Watched() if told is None else Watched(told)
+    return Attempts(Upstreams(upstreams, transport, watch), call, {}, transport, wait or Waits(), jitter=jitter)
 
 
 def refuse(status: int, *headers: bytes):
@@ -83,7 +77,7 @@ async def test_what_may_pass_is_tried_again(status, spawned):
         assert attempts.count == 2
         assert attempts.last_started >= attempts.started
         assert waits.backoffs == [0.5]
-        assert [upstream for upstream, _ in told] == ["claude"]
+        assert [entry[:2] for entry in told] == [("retry", "claude")]
         upstream.pool.close()
 
 
@@ -119,9 +113,15 @@ async def test_what_claude_says_about_a_retry_wins(status, header, attempts, spa
     ("headers", "wait"),
     [
         ([b"retry-after: 3"], 3.0),
-        ([b"retry-after: 0"], 0.0),
+        ([b"retry-after: 0"], 0.375),
+        ([b"retry-after: -1"], 0.375),
+        ([b"retry-after: nan"], 0.375),
+        ([b"retry-after: 1e999"], 0.375),
+        ([b"retry-after: Mon, 24 Nov 2025 16:00:00 GMT"], 0.375),
+        ([b"retry-after: Fri, 31 Dec 9999 23:59:59 GMT"], None),
+        ([b"retry-after: 1e300"], None),
         ([b"retry-after-ms: 1500", b"retry-after: 3"], 1.5),
-        ([b"retry-after: soon"], 0.5),
+        ([b"retry-after: soon"], 0.375),
         ([b"retry-after: 20.5"], None),
         ([b"retry-after: 3600"], None),
     ],
@@ -130,7 +130,8 @@ async def test_the_wait_is_the_one_asked_for_unless_it_leaves_the_budget(headers
     """A longer one is the client's to make: the refusal is the answer."""
     async with scripted_upstream(refuse(429, *headers), GOOD) as claude:
         upstream = upstream_at(claude.url, spawned)
-        exchange = await attempts_at(upstream, wait=(waits := Waits()), retry_budget=20).answer()
+        attempts = attempts_at(upstream, wait=(waits := Waits()), jitter=lambda: 0.0, retry_budget=20, max_throttle=0)
+        exchange = await attempts.answer()
         assert exchange.status == (429 if wait is None else 200)
         assert waits.backoffs == ([] if wait is None else [wait])
         upstream.pool.close()
@@ -182,29 +183,8 @@ async def test_a_connection_that_breaks_or_talks_nonsense_is_tried_again(script,
         attempts = attempts_at(upstream, told=(told := []))
         assert (await attempts.answer()).status == 200
         assert attempts.count == 2
-        assert told == [("claude", error.code)]
+        assert told == [("retry", "claude", error.code)]
         upstream.pool.close()
-
-
-async def test_the_next_attempt_goes_to_the_next_upstream(spawned):
-    async with scripted_upstream(refuse(500)) as first, scripted_upstream(GOOD) as second:
-        upstreams = [upstream_at(claude.url, spawned) for claude in (first, second)]
-        upstreams[1].name = "second"
-        attempts = attempts_at(*upstreams)
-        assert (await attempts.answer()).status == 200
-        assert (attempts.count, attempts.upstream) == (2, "second")
-        for upstream in upstreams:
-            upstream.pool.close()
-
-
-async def test_an_unreachable_upstream_is_passed_over(spawned):
-    async with scripted_upstream(GOOD) as claude:
-        upstreams = [upstream_at(url, spawned) for url in (f"http://127.0.0.1:{refusing_port()}", claude.url)]
-        attempts = attempts_at(*upstreams, wait=(waits := Waits()))
-        assert (await attempts.answer()).status == 200
-        assert waits.backoffs == [0.5]
-        assert upstreams[0].pool.busy == 0
-        upstreams[1].pool.close()
 
 
 async def test_a_full_pool_is_no_failure_of_claudes(spawned):
@@ -219,7 +199,8 @@ async def test_a_full_pool_is_no_failure_of_claudes(spawned):
         await until(lambda: upstream.pool.busy == 0)
         upstream.pool.close()
         with pytest.raises(Draining):
-            await attempts.answer()
+            await attempts_at(upstream, told=told).answer()
+        assert told == []
 
 
 async def stale_pool(claude, spawned):
@@ -325,7 +306,7 @@ async def test_only_claudes_passing_failures_ask_for_another_attempt(error, agai
         assert not await attempts.again(error)  # before the first attempt there is none to repeat
         await attempts.answer()
         assert await attempts.again(error) is again
-        assert told == ([("claude", error.code)] if again else [])
+        assert told == ([("retry", "claude", error.code)] if again else [])
         upstream.pool.close()
 
 
