@@ -72,6 +72,7 @@ class StreamJob(Job):
                 failure = self.relay.failure
                 if failure is None:
                     return await self._finish(self._done())
+                self.relay.failure = None  # another attempt may follow, and a client that leaves before it has met none
                 if self.relay.taken or not await self.attempts.again(failure):
                     raise failure
         except GatewayError as error:

@@ -10,7 +10,7 @@ import pytest
 from tests.support.frames import frames, joined
 from tests.support.gateway import configuration, serving
 from tests.support.raw_client import connected, parse_head
-from tests.support.scripted_upstream import BLOCK, HELLO, SSE_HEAD, START, scripted_upstream, stream, text_delta
+from tests.support.scripted_upstream import BLOCK, HELLO, SSE_HEAD, START, answer, scripted_upstream, stream, text_delta
 
 BEGINNING = START + BLOCK + text_delta("Hel")
 ONE_AT_A_TIME = {"default": {"concurrent_streams": 1}}
@@ -225,6 +225,21 @@ async def test_a_client_that_left_leaves_one_line_in_the_log(shop, tmp_path):
     assert line["phase"] == "streaming"
     assert line["status"] == 200
     assert line["usage_estimated"] is True
+
+
+async def test_a_client_that_leaves_before_another_attempt_has_left_and_met_no_error(shop, tmp_path):
+    async with (
+        scripted_upstream(answer(200, b"", b"content-type: text/event-stream"), Mute()) as claude,
+        shop(claude) as caller,
+        connected(caller.gateway.url, get(caller)) as raw,
+        asyncio.timeout(20),
+    ):
+        await raw.until(b"\r\n\r\n")  # the first attempt has its status, and breaks before an event
+        raw.reset()
+        await _until_empty(caller)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    (line,) = [line for line in lines if line["event"] == "request"]
+    assert (line["kind"], line["level"], line.get("error")) == ("disconnected", "info", None)
 
 
 async def _until_empty(caller) -> None:
