@@ -45,6 +45,7 @@ class Soak:
         self._memory: list[int] = []
         self._loads: list[float] = []
         self._size = _FIRST
+        self._told = 0
 
     async def run(self) -> None:
         """Soak, and look at what is left."""
@@ -144,8 +145,17 @@ class Soak:
             f"load {self._loads[-1]:.2f}, {self._memory[-1] / 1024 / 1024:.1f} MiB, {len(account.findings)} findings"
         )
 
+        self._say_findings()
+
+    def _say_findings(self) -> None:
+        """Say those that are new."""
+        for finding in self.account.findings[self._told :]:
+            _say(f"FINDING  {finding}")
+        self._told = len(self.account.findings)
+
     def summary(self) -> str:
         """Return what was done and what was found."""
+        self._say_findings()
         account = self.account
         minutes = [f"{size / 1024 / 1024:.0f}" for size in self._memory[:: max(1, len(self._memory) // 30)]]
         load = sum(self._loads) / max(1, len(self._loads))
@@ -159,7 +169,6 @@ class Soak:
                     f"explained {count} times: {name}: {(EXPLAINED | ANY_TIME)[name]}"
                     for name, count in account.explained.items()
                 ),
-                *(f"FINDING  {finding}" for finding in account.findings),
                 f"{len(account.findings)} findings",
             ]
         )

@@ -24,11 +24,26 @@ _AT_ONCE = 0.2
 _MOST_FINDINGS = 200
 
 # Lines of the log that warn, are no request's, and are as they should be: the event, and why.
-EXPLAINED: dict[str, str] = {}
+EXPLAINED = {
+    "the limit of open files allows fewer streams than are configured": "this machine's limit; the soak needs few",
+    "shedding load: the event loop lags": "something else used the gateway's core",
+    "upstream refuses our credential": "asked for, with status=401",
+    "upstream is rate limited": "asked for, with status=429",
+    "upstream breaker opened": "many answers are failed on purpose; now and then enough of them come together",
+}
 # Endings that any visit may have, and why.
 ANY_TIME = {
     "refused:overloaded": "something else used the gateway's core, its event loop lagged, and load was shed",
+    "refused:upstream_unavailable": "the breaker was open",
+    "error:upstream_unavailable": "the breaker opened before the next attempt",
 }
+# Share of all requests; past it the gateway was not under the load that was asked for, and the soak says little.
+_MOST_ANY_TIME = 0.1
+# What of a request's line tells why it ended as it did.
+_TELLING = (
+    *("timestamp", "request_id", "status", "kind", "phase", "error", "attempts", "output_tokens", "usage_estimated"),
+    *("ttft_ms", "duration_ms", "client_bytes"),
+)
 _WARNING = frozenset({"warning", "error", "critical"})
 
 
@@ -101,6 +116,8 @@ class Account:
             self.find(f"the visit {name} did not end")
         self._waiting.clear()
         self._begun.clear()
+        if (refused := sum(self.endings[name] for name in ANY_TIME)) > _MOST_ANY_TIME * self.lines:
+            self.find(f"{refused} of {self.lines} requests were refused for reasons that nobody asked for")
 
     def find(self, finding: str) -> None:
         """Note what does not hold; the first ones say enough."""
@@ -121,9 +138,9 @@ class Account:
         if end in ANY_TIME:
             self.explained[end] += 1
         elif end not in visit.expected:
-            self.find(f"{visit} ended as {end}, not as {sorted(visit.expected)}: {line}")
+            self.find(f"{visit} ended as {end}, not as {' or '.join(sorted(visit.expected))}: {_short(line)}")
         elif (wrong := _disagreement(visit, answer, line)) is not None:
-            self.find(f"{visit}: {wrong}; {answer}; {line}")
+            self.find(f"{visit}: {wrong}; {answer}; {_short(line)}")
         if visit.stream and "output_tokens" in line:
             whole = end == DONE
             self.least += visit.tokens if whole else min(answer.frames, visit.tokens)
@@ -134,6 +151,10 @@ def ending(line: dict[str, Any]) -> str:
     """Return how a request ended, by its line."""
     kind, error = str(line.get("kind")), line.get("error")
     return kind if error is None or kind == GONE else f"{kind}:{error}"
+
+
+def _short(line: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {line[name]}" for name in _TELLING if name in line)
 
 
 def _disagreement(visit: Visit, answer: Answer, line: dict[str, Any]) -> str | None:

@@ -23,6 +23,7 @@ _LIMITED = "refused:rate_limited"
 _TRUNCATED = "error:upstream_truncated"
 _MALFORMED = "error:upstream_malformed"
 _TIMEOUT = "error:upstream_timeout"
+_RATE = "error:upstream_rate_limit_error"
 _OVERLOADED = "error:upstream_overloaded_error"
 
 
@@ -35,6 +36,7 @@ class Fault:
         whole: How an answer that is no stream ends by it.
         verbatim: How a stream on Claude's own route ends, where it differs: there the deltas are not looked into.
         extra: Events that look like content deltas and that Claude does not count.
+        model: Asked for instead of the usual one, where Claude's answer is about all requests for a model.
     """
 
     directives: str
@@ -42,6 +44,7 @@ class Fault:
     whole: str = DONE
     verbatim: str = ""
     extra: int = 0
+    model: str = "claude-sonnet-5-5"
 
     def ending(self, visit: Visit) -> str:
         """How a visit with this fault ends when its client stays."""
@@ -64,7 +67,7 @@ FAULTS = (
     Fault("chunk-size=-1"),
     Fault("giant-event=300KB", extra=1),
     Fault("stop-reason=refusal"),
-    Fault("status=429; retry-after=1", "error:upstream_rate_limit_error", "error:upstream_rate_limit_error"),
+    Fault("status=429; retry-after=1", _RATE, _RATE, model="claude-haiku-4-5"),
     Fault("status=529", _OVERLOADED, _OVERLOADED),
     Fault("status=502; content-type=text/html", "error:upstream_api_error", "error:upstream_api_error"),
     Fault("status=400", "error:upstream_invalid_request_error", "error:upstream_invalid_request_error"),
@@ -106,6 +109,12 @@ class Visit:
     after: float = 0.0
     wrong: str = ""
     pause: float = 0.0
+
+    def __str__(self) -> str:
+        form = "stream" if self.stream else "whole"
+        said = f"{self.id} ({self.route}, {form}, {self.credential} key, {self.behaviour}"
+        after = f" after {self.after:.2f} s" if self.behaviour in {"leaves", "half-closes"} else ""
+        return f"{said}{after}; {self.wrong or self.directives})"
 
     @property
     def expected(self) -> frozenset[str]:
@@ -158,8 +167,9 @@ class Visit:
         if self.route == "chat-get":
             return f"/api/chat/stream?message={quote(question)}", b""
         if self.route == "chat":
-            return "/api/chat/stream", json.dumps({"message": question, "stream": self.stream}).encode()
-        call = {"model": "claude-sonnet-5-5", "max_tokens": MAX_TOKENS, "stream": self.stream}
+            asked = {"message": question, "stream": self.stream, "model": self.fault.model}
+            return "/api/chat/stream", json.dumps(asked).encode()
+        call = {"model": self.fault.model, "max_tokens": MAX_TOKENS, "stream": self.stream}
         return "/v1/messages", json.dumps({**call, "messages": [{"role": "user", "content": question}]}).encode()
 
 
@@ -210,8 +220,8 @@ def _sensible(visit: Visit) -> Visit:
     """Return it without what does not go together."""
     if visit.wrong:
         return replace(visit, route="chat", behaviour="stays", credential="good", stream=False, fault=NO_FAULT)
-    if visit.route == "chat-get":
-        visit = replace(visit, stream=True)
+    if visit.route == "chat-get":  # it has no way to say either
+        visit = replace(visit, stream=True) if visit.fault.model == NO_FAULT.model else replace(visit, route="chat")
     if visit.behaviour in {"reads slowly", "reads nothing"}:
         return replace(visit, stream=True, fault=_LARGE)
     return visit

@@ -109,7 +109,12 @@ def test_frames_may_be_merged_for_a_chat_client_only():
 def test_load_that_is_shed_is_explained_whatever_was_asked_for():
     shed = line(kind="refused", error="overloaded", level="warning")
     found = account(visit(), Answer(503, complete=True, good=False, frames=0, told=None), shed)
-    assert (found.findings, found.explained) == ([], {"refused:overloaded": 1})
+    assert found.explained == {"refused:overloaded": 1}
+    assert found.findings == ["1 of 1 requests were refused for reasons that nobody asked for"]
+    found.findings.clear()
+    found.lines = 10
+    found.close()
+    assert found.findings == []
 
 
 def test_a_warning_that_is_no_requests_is_found_unless_it_is_explained(monkeypatch):
