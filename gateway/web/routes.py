@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
@@ -11,7 +11,7 @@ from aiohttp.http import HttpVersion11
 from gateway.core.call import Call, Restrictions
 from gateway.core.dialects.chat_request import parse_body, parse_query
 from gateway.core.dialects.messages import forwarded_headers, parse_messages
-from gateway.core.errors import QueryTooLong
+from gateway.core.errors import InvalidRequest, QueryTooLong
 from gateway.web.dialects import CHAT, MESSAGES
 from gateway.web.pipeline import handle
 from gateway.web.services import SERVICES
@@ -20,6 +20,7 @@ from gateway.web.services import SERVICES
 # times as much for most scripts, for the message and the system prompt both). A promise to them, so no setting.
 MAX_FIELD = 16 * 1024
 MAX_QUERY = 100 * 1024
+_REPLACED = "\ufffd"  # what stands for bytes that are no UTF-8
 _QUERY = "/?&=%:@!$'()*+,;~[]"
 
 
@@ -58,9 +59,20 @@ def _parse_chat_get(request: web.Request, _: bytes, allowed: Restrictions) -> Ca
         raise QueryTooLong(f"The query string is over the limit of {MAX_QUERY} bytes. Send a POST.")
     query = request.query
     for name in ("message", "system"):
-        if len(query.get(name, "").encode("utf-8", "replace")) > MAX_FIELD:
+        value = query.get(name, "")
+        if len(value.encode("utf-8", "replace")) > MAX_FIELD:
             raise QueryTooLong(f"{name} is over the limit of {MAX_FIELD} bytes in a query string. Send a POST.")
+        if _REPLACED in value and not _is_utf8(request.rel_url.raw_query_string):
+            raise InvalidRequest(f"{name} is not UTF-8.")
     return parse_query(query, request.app[SERVICES].chat, allowed)
+
+
+def _is_utf8(query: str) -> bool:
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _parse_chat_post(request: web.Request, body: bytes, allowed: Restrictions) -> Call:

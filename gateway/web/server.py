@@ -89,8 +89,11 @@ class _Protocol(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Parse what came.
 
+        A request for another protocol is answered like any other, and is its connection's last.
         A body whose framing breaks is told to the handler that reads it; aiohttp leaves it waiting for the rest.
         """
+        if self._upgraded:
+            return
         between = self._body.is_eof()
         super().data_received(data)
         if not self._messages:
@@ -100,6 +103,9 @@ class _Protocol(RequestHandler):
         message, self._body = self._messages[-1]
         if not isinstance(message, _ErrInfo):
             self._line = b""
+            if message.upgrade:
+                # Whatever follows is of a protocol that is not spoken here, or lost: aiohttp's parser drops it.
+                self._messages[-1] = message._replace(should_close=True), self._body
             return
         self._line = (self._line + data[:_TELLING])[:_TELLING] if between else b""
         request = self._current_request
