@@ -333,7 +333,7 @@ class Relay:
         deltas, fresh = fold.deltas, not fold.started
         merge = encoder.merges and len(events) > 1 and self._lags()
         frames = encoder.feed(raw, events, now * 1000 + self._epoch, merge=merge)
-        if fold.error is not None and fresh and not deltas and fold.model is None:
+        if fold.error is not None and fresh and not fold.deltas and fold.model is None:
             self.held = raw
             self._end(fold.error)
             return

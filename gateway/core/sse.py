@@ -120,6 +120,11 @@ class EventSplitter:
         self._seam = (self._seam + data)[-_SEAM:] if len(self.unfinished) > 1 else data[-_SEAM:]
 
 
+def event_ends(raw: bytes) -> list[int]:
+    """Return where the whole events of a chunk end, their blank lines included."""
+    return [match.end() for match in _BLANK_LINE.finditer(raw)]
+
+
 def parse_event(event: bytes) -> tuple[bytes, bytes | None]:
     """Return the event's name (empty when it has none) and its data, None when it has none (a comment, a blank)."""
     name = b""

@@ -49,6 +49,13 @@ async def test_nonsense_as_the_first_event_may_be_tried_again():
     stage.close()
 
 
+async def test_content_before_an_error_in_one_read_counts_as_the_first_event():
+    stage = Stage().begin().read(text_delta("x") + ERROR)
+    assert stage.relay.taken
+    assert stage.client.body == text_delta("x") + ERROR
+    stage.close()
+
+
 @pytest.mark.parametrize("first", [START, b"event: new_in_2027\ndata: {}\n\n", text_delta("x")])
 async def test_after_any_event_no_other_attempt_may_follow(first):
     stage = Stage().begin().read(first)

@@ -26,6 +26,7 @@ from gateway.core.restrictions import (
     check_other_models,
     whole_number,
 )
+from gateway.core.sse import event_ends
 
 # Of the caller's headers these describe the browser, or choose what of the operator's account is meant.
 _NOT_FORWARDED = (
@@ -57,13 +58,13 @@ class MessagesEncoder:
         return chunk if self._fold.skim_single(chunk) else b""
 
     def feed(self, raw: bytes, events: list[bytes], now_ms: float, *, merge: bool = False) -> bytes:  # noqa: ARG002 - the same
-        """Return the bytes as they came, up to an error about the gateway's own credential."""
+        """Return the bytes as they came, up to an error; one about the gateway's own credential is not among them."""
         fold = self._fold
-        for event in events:
+        for number, event in enumerate(events):
             fold.skim(event)
-            if isinstance(fold.error, UpstreamCredential):
-                raw = raw[: raw.index(event)]
-                break
+            if fold.error is not None:
+                passed = number + (not isinstance(fold.error, UpstreamCredential))
+                return raw if passed == len(events) else raw[: [0, *event_ends(raw)][passed]]
         return raw
 
     def done(self, summary: Summary, now_ms: int) -> bytes:  # noqa: ARG002 - the relay's interface

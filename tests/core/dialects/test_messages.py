@@ -78,6 +78,19 @@ def test_an_error_about_our_own_credential_is_not_passed_on():
     assert isinstance(fold.error, UpstreamCredential)
 
 
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+@pytest.mark.parametrize(
+    "broken", [b'event: error\ndata: {"type":"error"}', b"event: message_delta\ndata: {"], ids=["error", "no JSON"]
+)
+def test_what_follows_an_error_in_one_read_is_not_passed_on(broken, end):
+    """In the next read it would not be either."""
+    events = [b'event: ping\ndata: {"type":"ping"}', broken, b"", b"event: x\ndata: y"]
+    raw = b"".join(event + end for event in events)
+    fold = Fold()
+    assert MessagesEncoder(fold).feed(raw, events, NOW) == raw[: raw.index(broken)] + broken + end
+    assert fold.error is not None
+
+
 def test_other_errors_are():
     encoder = MessagesEncoder(Fold())
     event = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
