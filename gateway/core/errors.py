@@ -46,6 +46,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
+# A sentence that quotes what a caller sent is not as long as what it sent.
+_LONGEST = 1_000
+
 Origin = Literal["client", "gateway", "upstream"]
 
 
@@ -66,7 +69,7 @@ class GatewayError(Exception):
 
     def __init__(self, message: str, *, retry_after: float | None = None, detail: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}..."
         self.retry_after = retry_after
         self.detail = detail
 

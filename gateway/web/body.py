@@ -101,6 +101,8 @@ class Body:
         if request.content_length is not None:
             self._check(request.content_length)
             self._take(request.content_length)
+        elif request.headers.get("Transfer-Encoding", "").strip().lower() != "chunked":
+            raise InvalidRequest("This Transfer-Encoding is not taken. Allowed: chunked alone.")
         try:
             if request.content.is_eof():  # it came with its head, as most do
                 return self._end([self._part(request.content.read_nowait(), inflater)], inflater)

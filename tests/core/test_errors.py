@@ -70,3 +70,10 @@ def test_claudes_refusal_is_a_code_of_its_own():
         3,
     )
     assert (error.body, dict(error.headers), error.detail) == (None, {}, None)
+
+
+def test_a_sentence_that_quotes_a_caller_stays_a_sentence():
+    error = errors.InvalidRequest("Unknown field: " + "x" * 100_000)
+    assert len(error.message) < 1_100
+    assert error.message.startswith("Unknown field: xxx")
+    assert error.message.endswith("x...")
