@@ -1,0 +1,154 @@
+"""What is known of upstreams: learnt from answers, told once per change."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.core.errors import UpstreamRefused, UpstreamUnavailable
+from gateway.core.pauses import MAX_PAUSES
+from gateway.upstream.routing import Upstreams
+from gateway.upstream.settings import TransportSettings
+from tests.support.upstreams import Watched
+
+OPUS, HAIKU = ("/v1/messages", "claude-opus"), ("/v1/messages", "claude-haiku")
+
+
+class Named:
+    """An upstream that nobody asks."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def known(*names: str, **settings) -> tuple[Upstreams, list, Watched]:
+    watched = Watched()
+    upstreams = Upstreams([Named(name) for name in names], TransportSettings(**settings), watched)
+    return upstreams, upstreams._candidates, watched
+
+
+def events(lines: list[dict]) -> list[tuple[str, str]]:
+    return [(line["event"], line["log_level"]) for line in lines]
+
+
+def test_every_change_of_a_breaker_is_one_line_with_its_cause():
+    upstreams, (claude,), watched = known("claude", breaker_failures=2, breaker_cooldown=5)
+    with capture_logs() as lines:
+        for _ in range(2):
+            claude.failed(claude.admit(0.0), 0.0, "upstream_timeout")
+        assert upstreams.choose(OPUS, (), 1.0) is None
+        _, probe = upstreams.choose(OPUS, (), 5.0)
+        claude.heard(probe, OPUS, 200, {}, 6.0)
+        claude.ended(probe, 7.0)
+    assert events(lines) == [
+        ("upstream breaker opened", "warning"),
+        ("upstream breaker half open", "info"),
+        ("upstream breaker closed", "info"),
+    ]
+    assert lines[0] == {
+        "event": "upstream breaker opened",
+        "log_level": "warning",
+        "upstream": "claude",
+        "cause": "upstream_timeout",
+        "seconds": 5,
+    }
+    assert [entry[2] for entry in watched.told] == ["open", "half_open", "closed"]
+
+
+def test_a_refused_credential_is_told_once_until_it_is_taken_again():
+    _, (claude,), _ = known("claude")
+    with capture_logs() as lines:
+        for _ in range(3):
+            claude.heard(claude.admit(0.0), OPUS, 401, {}, 0.0)
+        claude.heard(claude.admit(0.0), HAIKU, 200, {}, 1.0)
+        for _ in range(2):
+            claude.heard(claude.admit(0.0), OPUS, 200, {}, 1.0)
+        claude.refused(OPUS, "upstream_credential", 2.0)
+    assert events(lines) == [
+        ("upstream refuses our credential", "error"),
+        ("upstream takes our credential again", "info"),
+        ("upstream refuses our credential", "error"),
+    ]
+    assert lines[0]["cause"] == "status 401"
+    assert lines[0]["model"] == "claude-opus"
+
+
+def test_however_many_models_are_refused_only_the_latest_are_remembered():
+    _, (claude,), _ = known("claude")
+    with capture_logs() as lines:
+        for n in range(MAX_PAUSES + 1):
+            claude.refused(("/v1/messages", f"m{n}"), "status 403", 0.0)
+        claude.refused(("/v1/messages", "m0"), "status 403", 0.0)
+    assert len(claude._refused) == MAX_PAUSES
+    assert len(lines) == MAX_PAUSES + 2
+
+
+def test_a_limit_is_told_once_until_it_is_over():
+    _, (claude,), watched = known("claude")
+    with capture_logs() as lines:
+        for now in (0.0, 1.0, 6.5):
+            claude.heard(claude.admit(now), OPUS, 429, {"retry-after": "5"}, now)
+    assert events(lines) == [("upstream is rate limited", "warning")] * 2
+    assert [entry[:2] for entry in watched.told] == [("throttled", "claude")] * 2
+
+
+def test_nobody_in_the_way_of_the_first():
+    upstreams, (first, second), watched = known("first", "second")
+    chosen, _ = upstreams.choose(OPUS, (), 0.0)
+    assert chosen is first
+    chosen, _ = upstreams.choose(OPUS, [first], 0.0)
+    assert chosen is second
+    assert upstreams.choose(OPUS, [first, second], 0.0) is None
+    assert watched.told == []
+
+
+def test_hints_change_the_order_and_nothing_else():
+    upstreams, (first, second), _ = known("first", "second")
+    first.refused(OPUS, "status 401", 0.0)
+    assert upstreams.choose(OPUS, (), 1.0)[0] is second
+    assert upstreams.choose(HAIKU, (), 1.0)[0] is first
+    assert upstreams.choose(OPUS, [second], 1.0)[0] is first
+    second.refused(OPUS, "status 401", 1.0)
+    assert upstreams.choose(OPUS, (), 2.0)[0] is first
+    assert upstreams.free_at(OPUS, 2.0) == 2.0
+
+
+def test_one_with_a_hint_and_an_open_breaker_is_not_asked():
+    upstreams, (claude,), _ = known("claude", breaker_failures=1, breaker_cooldown=5)
+    claude.refused(OPUS, "status 401", 0.0)
+    claude.failed(claude.admit(0.0), 0.0, "upstream_timeout")
+    assert upstreams.choose(OPUS, (), 1.0) is None
+    assert isinstance(upstreams.unavailable(OPUS, 1.0), UpstreamUnavailable)
+
+
+@pytest.mark.parametrize(
+    ("limited_for", "open_for", "now", "seconds", "error"),
+    [
+        (30, None, 10.0, 20.0, UpstreamRefused),
+        (3600, None, 10.0, 3590.0, UpstreamRefused),  # believed for a minute, told in full
+        (30, 5, 1.0, 4.0, UpstreamRefused),
+        (3, 5, 1.0, 2.0, UpstreamRefused),
+        (None, 5, 1.0, 4.0, UpstreamUnavailable),
+    ],
+)
+def test_what_a_caller_is_told(limited_for, open_for, now, seconds, error):
+    """Of two upstreams one may be limited and the other open: the first time counts, and a limit is named as one."""
+    names = ["limited"] * (limited_for is not None) + ["open"] * (open_for is not None)
+    upstreams, candidates, _ = known(*names, breaker_failures=1, breaker_cooldown=open_for or 5)
+    for candidate in candidates:
+        if candidate.name == "limited":
+            candidate.heard(candidate.admit(0.0), OPUS, 429, {"retry-after": str(limited_for)}, 0.0)
+        else:
+            candidate.failed(candidate.admit(0.0), 0.0, "upstream_timeout")
+    told = upstreams.unavailable(OPUS, now)
+    assert isinstance(told, error)
+    assert told.retryable
+    assert told.retry_after == pytest.approx(seconds)
+
+
+def test_a_limit_on_an_upstream_whose_breaker_is_open_is_over_when_both_are():
+    upstreams, (claude,), _ = known("claude", breaker_failures=1, breaker_cooldown=50)
+    claude.heard(claude.admit(0.0), OPUS, 429, {"retry-after": "20"}, 0.0)
+    claude.failed(claude.admit(0.0), 0.0, "upstream_timeout")
+    assert upstreams.free_at(OPUS, 1.0) == 50.0
+    assert upstreams.unavailable(OPUS, 1.0).retry_after == pytest.approx(49.0)
