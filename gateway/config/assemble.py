@@ -12,11 +12,11 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from gateway.config.fields import Confidential
 from gateway.core.dialects.settings import ChatSettings
 from gateway.core.keys import Peppers
 from gateway.core.plans import AnonymousDefault, Plan
 from gateway.core.pricing import PriceOverrides
+from gateway.core.units import Confidential
 from gateway.identity.settings import AnonymousSettings, KeySettings
 from gateway.log.settings import LogSettings
 from gateway.metrics.settings import MetricsSettings

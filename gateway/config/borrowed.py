@@ -1,4 +1,4 @@
-"""Variables that are named by others: Claude's SDKs and tools, and the Express deployment that came before.
+"""Variables that are named by others: Claude's SDKs and tools, the system, the Express deployment that came before.
 
 They only fill in what nobody set in our own words: ``--listen``, ``TOKENWEIR_SERVER__LISTEN`` and the file's
 ``server.listen`` all win over ``API_PORT``, wherever that stands. One that is set and loses is told by ``notes``.
@@ -29,6 +29,10 @@ def _whole_number(value: str) -> int:
 
 def _listen(value: str) -> str:
     if not value.isascii() or not value.strip().isdecimal() or not 0 < int(value) <= _HIGHEST_PORT:
+def _entries(value: str) -> list[str]:
+    return value.replace(",", " ").split()
+
+
         raise ValueError(f"allowed: a port from 1 to {_HIGHEST_PORT}")
     host = str(ServerSettings.model_fields["listen"].default).rpartition(":")[0]
     return f"{host}:{int(value)}"
@@ -48,6 +52,13 @@ BORROWED: Mapping[str, Borrowed] = {
     "ANTHROPIC_BASE_URL": Borrowed(("upstreams", 0, "base_url")),
     "API_PORT": Borrowed(("server", "listen"), _listen),
     "RATE_LIMIT_MAX": Borrowed(("anonymous_default", "requests"), _whole_number),
+    # Both spellings are in use; curl and Python ask for the small one first.
+    "https_proxy": Borrowed(("upstream", "https_proxy")),
+    "HTTPS_PROXY": Borrowed(("upstream", "https_proxy")),
+    "http_proxy": Borrowed(("upstream", "http_proxy")),
+    "HTTP_PROXY": Borrowed(("upstream", "http_proxy")),
+    "no_proxy": Borrowed(("upstream", "no_proxy"), _entries),
+    "NO_PROXY": Borrowed(("upstream", "no_proxy"), _entries),
     "RATE_LIMIT_WINDOW": Borrowed(("anonymous_default", "window"), lambda value: _whole_number(value) / 1000),
 }
 
@@ -73,6 +84,8 @@ class Filling:
             try:
                 data = _nested(borrowed.path, borrowed.convert(value))
             except ValueError as error:
+                if name.isupper() and variables.get(name.lower()) == value:
+                    continue  # said twice, as is usual for proxies
                 self.problems.append(Problem(written, where, str(error), shown(value)))
             else:
                 self.merged.lay(Layer(where, data, {borrowed.path: written}))

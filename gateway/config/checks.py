@@ -10,6 +10,7 @@ from gateway.config.assemble import Config
 from gateway.config.fields import Path
 from gateway.core.addresses import is_loopback
 from gateway.core.plans import Plan
+from gateway.upstream.proxy import proxy_for
 from gateway.upstream.settings import UpstreamSettings
 
 _CLAUDE = "api.anthropic.com"
@@ -57,6 +58,7 @@ def problems(config: Config) -> list[str]:
         for upstream in config.upstreams
         if _is_ourselves(config.server.listen, upstream)
     ]
+    found += _proxies(config)
     if not is_loopback(config.server.listen) and not config.server.allow_insecure:
         found += [
             f"server.listen is {config.server.listen}, and the anonymous plan {name} has no limit for all browsers "
@@ -66,6 +68,19 @@ def problems(config: Config) -> list[str]:
             if not has_total_limit(config.plans[name])
         ]
     return found
+
+
+def _proxies(config: Config) -> Iterator[str]:
+    """Yield the proxies that cannot be used, only where an upstream needs them: the environment may mean others."""
+    for upstream in config.upstreams:
+        try:
+            proxy_for(upstream.base_url, config.upstream)
+        except ValueError as error:
+            key = f"{upstream.base_url.scheme}_proxy"
+            yield (
+                f"upstream.{key} (or {key.upper()}) is none that upstream {upstream.name} can be reached through; "
+                f"{error}. Set it to off, or name the upstream's host in no_proxy, to reach it directly."
+            )
 
 
 def _same_address(one: str, other: str) -> bool:

@@ -15,12 +15,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from gateway.core.units import Confidential
+
 Path = tuple[str | int, ...]
 Model = type[BaseModel]
-
-
-class Confidential:
-    """Marks a text, by ``Annotated``, that holds a password somewhere, as a database's URL does."""
 
 
 def unwrap(annotation: Any) -> Any:

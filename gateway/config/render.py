@@ -20,7 +20,8 @@ from gateway.core.units import parse_duration
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _DURATIONS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _SIZES = (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024))
-_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):[^@/\s]+@|(?<=[?&]password=)[^&\s]+")
+# Of a user alone in an http URL, as proxies have it, nobody knows whether it is a name or a token.
+_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):\S+@|(?<=[?&]password=)[^&\s]+|(?<=http://)[^:/@\s]+(?=@)")
 _KINDS = {bool: "true or false", int: "number", float: "number", ByteSize: "size", SecretStr: "secret"}
 _MASK = "********"
 _TAIL = 4

@@ -17,6 +17,10 @@ _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*://(?:[^\s/:@?#*\[\]]+|\[[0-9a-f:.]+\])
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
+class Confidential:
+    """Marks a text, by ``Annotated``, that holds a password somewhere, as the URL of a database or a proxy does."""
+
+
 def parse_duration(value: object) -> float:
     """Return the seconds in ``value``: a number, or a number with a unit of ms, s, m, h or d."""
     match = _DURATION.fullmatch(str(value))

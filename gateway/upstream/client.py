@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from gateway import __version__
 from gateway.core.call import Call
 from gateway.upstream.connection import Connection, Exchange
-from gateway.upstream.pool import Address, Pool, Spawn
+from gateway.upstream.dial import Address, Dialer
+from gateway.upstream.pool import Observer, Pool, Spawn
+from gateway.upstream.proxy import proxy_for
 from gateway.upstream.settings import TransportSettings, UpstreamSettings
 
 _TLS_PORT = 443
@@ -25,14 +27,25 @@ class Upstream:
         settings: Address and credential.
         transport: Bounds and deadlines.
         spawn: Starts a task that is drained at shutdown.
+        observer: Is told what happens to its connections.
+
+    Raises:
+        ValueError: The proxy on the way to it cannot be used.
     """
 
-    def __init__(self, settings: UpstreamSettings, transport: TransportSettings, spawn: Spawn) -> None:
+    def __init__(
+        self,
+        settings: UpstreamSettings,
+        transport: TransportSettings,
+        spawn: Spawn,
+        observer: Observer | None = None,
+    ) -> None:
         url = settings.base_url
         tls = _tls(transport) if url.scheme == "https" else None
         host = (url.host or "").strip("[]")
         self.name = settings.name
-        self.pool = Pool(Address(host, url.port or _TLS_PORT, tls), transport, spawn)
+        dialer = Dialer(Address(host, url.port or _TLS_PORT, tls), proxy_for(url, transport), transport)
+        self.pool = Pool(dialer, transport, spawn, observer)
         self._max_headers = int(transport.max_headers)
         self._read_ahead = int(transport.read_ahead)
         self._prefix = (url.path or "").rstrip("/")

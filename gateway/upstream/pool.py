@@ -5,37 +5,57 @@
   the connection is idle, closed, or could not be opened. Nobody gives a place back by hand.
 - A connection is opened in a task of the pool's: a client that leaves in the meantime does not waste it.
 - The most recently used idle connection goes out first, so that the surplus ages and is closed.
+- A few idle connections are kept open ahead of need (``warm.py``); they hold no place. Nothing is tried in a hurry:
+  what cannot be reached, or closes at once, is tried again after ever longer pauses.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-import aiohappyeyeballs
-
-from gateway.core.errors import Draining, GatewayError, Overloaded, UpstreamTimeout, UpstreamUnreachable
+from gateway.core.errors import Draining, GatewayError, Overloaded, UpstreamUnreachable
 from gateway.upstream.connection import Connection
+from gateway.upstream.dial import Dialer, DialFailed
 from gateway.upstream.settings import TransportSettings
-
-# RFC 8305's pause between two addresses of one host: the standard's figure, no setting.
-_HAPPY_EYEBALLS_DELAY = 0.25
+from gateway.upstream.warm import Warmth
 
 Spawn = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where an upstream listens."""
+class Observer(Protocol):
+    """Who is told what happens to one upstream's connections; never per request."""
 
-    host: str
-    port: int
-    tls: ssl.SSLContext | None
+    def connected(self, seconds: float) -> None:
+        """One was opened."""
+
+    def connect_failed(self, step: str) -> None:
+        """One could not be opened: ``dns``, ``tcp``, ``proxy`` or ``tls`` failed."""
+
+    def waited(self, seconds: float, *, in_vain: bool) -> None:
+        """Somebody waited for one to become free; in vain if it took too long."""
+
+    def reachable(self, trouble: str | None) -> None:
+        """The upstream can be reached again, or cannot any more, and why. Told once per change."""
+
+
+class Unobserved:
+    """Nobody."""
+
+    def connected(self, seconds: float) -> None:
+        """Pass over it."""
+
+    def connect_failed(self, step: str) -> None:
+        """Pass over it."""
+
+    def waited(self, seconds: float, *, in_vain: bool) -> None:
+        """Pass over it."""
+
+    def reachable(self, trouble: str | None) -> None:
+        """Pass over it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +63,7 @@ class _Waiter:
     """Somebody who found no connection free."""
 
     fresh: bool
+    since: float
     timer: asyncio.TimerHandle
 
 
@@ -50,14 +71,19 @@ class Pool:
     """Connections to one address.
 
     Args:
-        address: Where to connect.
+        dialer: Opens them.
         settings: Bounds and deadlines.
         spawn: Starts a task that somebody drains at shutdown; connections are opened in such tasks.
+        observer: Is told what happens.
     """
 
-    def __init__(self, address: Address, settings: TransportSettings, spawn: Spawn) -> None:
-        self._address = address
+    def __init__(
+        self, dialer: Dialer, settings: TransportSettings, spawn: Spawn, observer: Observer | None = None
+    ) -> None:
+        self._dialer = dialer
         self._settings = settings
+        self._observer: Observer = observer or Unobserved()
+        self._max_connections, self._keepalive = settings.max_connections, settings.keepalive
         self._spawn = spawn
         self._loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []
@@ -65,12 +91,27 @@ class Pool:
         self._busy = 0
         self._waiters: dict[asyncio.Future[Connection], _Waiter] = {}  # in the order of their coming
         self._sweeper: asyncio.TimerHandle | None = None
+        self._warmth = Warmth(settings.warm_connections)
+        self._warm = 0  # wanted, from warm_up() on
+        self._warmer: asyncio.TimerHandle | None = None
+        self._warming = 0
+        self._reached = True
         self._closed = False
 
     @property
     def busy(self) -> int:
         """Connections that carry an exchange, or are being opened for one."""
         return self._busy
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait for an exchange."""
+        return len(self._idle)
+
+    def warm_up(self) -> None:
+        """Keep the warm connections open from now on."""
+        self._warm = min(self._warmth.wanted, self._keepalive)
+        self._tend()
 
     def acquire(self, *, fresh: bool = False) -> asyncio.Future[Connection]:
         """Return a future of a connection, or of a GatewayError; cancel it to give up.
@@ -81,9 +122,9 @@ class Pool:
         future: asyncio.Future[Connection] = self._loop.create_future()
         if self._closed:
             future.set_exception(_stopping())
-        elif self._busy >= self._settings.max_connections:
+        elif self._busy >= self._max_connections:
             timer = self._loop.call_later(self._settings.pool_timeout, self._give_up, future)
-            self._waiters[future] = _Waiter(fresh, timer)
+            self._waiters[future] = _Waiter(fresh, self._loop.time(), timer)
             future.add_done_callback(self._leave)
         else:
             self._busy += 1
@@ -93,8 +134,9 @@ class Pool:
     def close(self) -> None:
         """Close every connection; who waits for one is told so."""
         self._closed = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for timer in (self._sweeper, self._warmer):
+            if timer is not None:
+                timer.cancel()
         for waiter in tuple(self._waiters):
             self._leave(waiter)
             if not waiter.done():
@@ -107,6 +149,8 @@ class Pool:
             connection = self._idle.pop()
             if not connection.closing:
                 future.set_result(connection)
+                if self._warmer is None and len(self._idle) < self._warm:
+                    self._tend()
                 return
             self._open.discard(connection)  # its end frees no place: it held none
         task = self._spawn(self._connect())
@@ -115,6 +159,7 @@ class Pool:
     def _connected(self, future: asyncio.Future[Connection], task: asyncio.Task[Connection | GatewayError]) -> None:
         result = self._outcome(task)
         if isinstance(result, GatewayError):
+            self._warmth.failures += 1
             self._release()
             if not future.done():
                 future.set_exception(result)
@@ -138,37 +183,22 @@ class Pool:
         return result
 
     async def _connect(self) -> Connection | GatewayError:
-        address, settings = self._address, self._settings
+        started = self._loop.time()
         try:
-            async with asyncio.timeout(settings.connect_timeout):
-                infos = await self._loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-                sock = await aiohappyeyeballs.start_connection(
-                    infos,
-                    happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY,
-                    loop=self._loop,
-                    socket_factory=self._make_socket,
-                )
-                _, connection = await self._loop.create_connection(
-                    lambda: Connection(self._on_idle, self._on_closed),
-                    sock=sock,
-                    ssl=address.tls,
-                    server_hostname=address.host if address.tls else None,
-                )
-        except TimeoutError:
-            return UpstreamTimeout("Claude could not be reached in time.", detail="connect timed out")
-        # uvloop raises RuntimeError for some sockets, and a host that is no host name is a ValueError.
-        except (OSError, RuntimeError, ValueError) as error:
-            return UpstreamUnreachable("Claude could not be reached.", detail=_reason(error))
+            connection = await self._dialer.dial(lambda: Connection(self._on_idle, self._on_closed))
+        except DialFailed as failed:
+            self._observer.connect_failed(failed.step)
+            self._note(failed.error)
+            return failed.error
+        self._observer.connected(self._loop.time() - started)
+        self._note(None)
         return connection
 
-    def _make_socket(self, info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
-        family, kind, proto, _, _ = info
-        sock = socket.socket(family, kind, proto)
-        sock.setblocking(False)
-        # Before connect: the window's scale is agreed on there.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._settings.receive_buffer)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return sock
+    def _note(self, error: GatewayError | None) -> None:
+        """Note whether the upstream can be reached, and tell of a change."""
+        if self._reached is not (error is None):
+            self._reached = error is None
+            self._observer.reachable(None if error is None else error.detail or error.message)
 
     def _give_up(self, future: asyncio.Future[Connection]) -> None:
         if not future.done():
@@ -181,6 +211,7 @@ class Pool:
         if waiter is None:
             return False
         waiter.timer.cancel()
+        self._observer.waited(self._loop.time() - waiter.since, in_vain=_in_vain(future))
         return waiter.fresh
 
     def _release(self) -> None:
@@ -194,19 +225,26 @@ class Pool:
                 return
 
     def _on_idle(self, connection: Connection) -> None:
-        if self._closed or len(self._idle) >= self._settings.keepalive:
+        if self._warmth.failures:
+            self._recover()
+        if self._closed or len(self._idle) >= self._keepalive:
             connection.close()
             return
+        self._keep(connection)
+        self._release()
+
+    def _keep(self, connection: Connection) -> None:
         connection.reused = True
         connection.idle_since = self._loop.time()
         self._idle.append(connection)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(self._settings.keepalive_timeout, self._sweep)
-        self._release()
 
     def _on_closed(self, connection: Connection) -> None:
         if connection in self._idle:
             self._idle.remove(connection)
+            self._warmth.closed(self._loop.time() - connection.idle_since)
+            self._tend()
         elif connection in self._open:
             self._release()
         self._open.discard(connection)
@@ -214,19 +252,50 @@ class Pool:
     def _sweep(self) -> None:
         self._sweeper = None
         limit = self._loop.time() - self._settings.keepalive_timeout
-        while self._idle and self._idle[0].idle_since <= limit:  # the oldest is first
+        while len(self._idle) > self._warm and self._idle[0].idle_since <= limit:  # the oldest is first
             connection = self._idle.pop(0)
             self._open.discard(connection)
             connection.close()
-        if self._idle:
+        if len(self._idle) > self._warm:
             self._sweeper = self._loop.call_later(self._settings.keepalive_timeout / 2, self._sweep)
+
+    # The connections that are kept warm.
+
+    def _tend(self) -> None:
+        """Set the time for opening what is missing, if anything is."""
+        if self._warmer is None and not self._closed and len(self._idle) + self._warming < self._warm:
+            self._warmer = self._loop.call_later(self._warmth.pause(), self._open_warm)
+
+    def _open_warm(self) -> None:
+        self._warmer = None
+        room = min(self._max_connections - self._busy, self._keepalive - len(self._idle)) - self._warming
+        for _ in range(self._warmth.missing(len(self._idle) + self._warming, room)):
+            self._warming += 1
+            self._spawn(self._connect()).add_done_callback(self._warmed)
+
+    def _warmed(self, task: asyncio.Task[Connection | GatewayError]) -> None:
+        self._warming -= 1
+        result = self._outcome(task)
+        if isinstance(result, Connection):
+            self._open.add(result)
+            self._keep(result)
+        else:
+            self._warmth.failures += 1
+        self._tend()
+
+    def _recover(self) -> None:
+        """Forget the failures: what is missing is opened now."""
+        self._warmth.failures = 0
+        if self._warmer is not None:
+            self._warmer.cancel()
+            self._warmer = None
+        self._tend()
 
 
 def _stopping() -> GatewayError:
     return Draining("The gateway is restarting. Please try again.", retry_after=1.0)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate is not trusted: {error.verify_message}"
-    return f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
+def _in_vain(future: asyncio.Future[Connection]) -> bool:
+    """Say whether a wait has taken too long; one that is not over yet is over now."""
+    return future.done() and not future.cancelled() and isinstance(future.exception(), Overloaded)

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, SecretStr
 
-from gateway.core.units import Bytes, Seconds
+from gateway.core.units import Bytes, Confidential, Seconds
+
+# The value of https_proxy and http_proxy that wins over the environment's.
+OFF = "off"
+
+
+def _with_scheme(text: str | None) -> str | None:
+    """Write out what ``proxy:3128`` means; whether it can be used is asked when an upstream needs it."""
+    text = (text or "").strip()
+    return (text if text == OFF or "://" in text else f"http://{text}") if text else None
+
+
+ProxyUrl = Annotated[str | None, AfterValidator(_with_scheme), Confidential()]
 
 
 class UpstreamSettings(BaseModel):
@@ -53,7 +65,34 @@ class TransportSettings(BaseModel):
     pool_timeout: Seconds = Field(5.0, description="Longest wait for a free connection; past it 503.")
     keepalive: Annotated[int, Field(ge=0)] = Field(64, description="Idle connections kept for reuse.")
     keepalive_timeout: Seconds = Field(
-        30.0, description="Idle time after which one is closed; Claude's edge keeps longer."
+        30.0,
+        description="Idle time after which one is closed, but for the warm ones; Claude's edge keeps longer.",
+    )
+    warm_connections: Annotated[int, Field(ge=0)] = Field(
+        2,
+        description="Idle connections kept open to each upstream, so that requests do not wait for TCP and TLS; they "
+        "stay until the upstream closes them.",
+    )
+    dns_refresh: Seconds = Field(
+        30.0, description="How long an upstream's addresses are used before DNS is asked again; the system keeps none."
+    )
+    https_proxy: ProxyUrl = Field(
+        None,
+        repr=False,
+        examples=["http://user:password@proxy.example:3128"],
+        description="Proxy for https upstreams, asked for a tunnel (CONNECT); off for none. HTTPS_PROXY sets it, too.",
+    )
+    http_proxy: ProxyUrl = Field(
+        None,
+        repr=False,
+        examples=["http://proxy.example:3128"],
+        description="The same for http upstreams. HTTP_PROXY sets it, too.",
+    )
+    no_proxy: tuple[str, ...] = Field(
+        (),
+        examples=[[".internal.example", "10.0.0.0/8"]],
+        description="Upstreams that are reached without a proxy, as loopback always is: names with what is below them, "
+        "addresses, networks, each with :port or without; * for all. NO_PROXY sets it, too.",
     )
     retries: Annotated[int, Field(ge=0, le=10)] = Field(
         2,

@@ -12,6 +12,7 @@ from gateway.core.call import Call
 from gateway.core.errors import GatewayError
 from gateway.tasks import TaskOwner
 from gateway.upstream.client import Upstream
+from gateway.upstream.pool import Observer
 from gateway.upstream.settings import TransportSettings, UpstreamSettings
 
 # Only a test that fails waits for so long.
@@ -122,10 +123,12 @@ class Watched:
         self.told.append(("throttled", upstream, until))
 
 
-def upstream_at(url: str, spawn: Spawned, *, key: str = "sk-ant-key", **settings: Any) -> Upstream:
+def upstream_at(
+    url: str, spawn: Spawned, observer: Observer | None = None, *, key: str = "sk-ant-key", **settings: Any
+) -> Upstream:
     """Return an upstream on some address; settings are laid over the defaults."""
-    transport = TransportSettings(**settings)
-    return Upstream(UpstreamSettings(name="claude", base_url=url, api_key=key), transport, spawn)
+    transport = TransportSettings(**{"warm_connections": 0, **settings})
+    return Upstream(UpstreamSettings(name="claude", base_url=url, api_key=key), transport, spawn, observer)
 
 
 def refusing_port() -> int:

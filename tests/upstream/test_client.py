@@ -62,7 +62,7 @@ async def test_the_base_url_decides_host_and_path(url, host, port, target, spawn
     lines = sent(upstream, GET)
     assert lines[0] == f"GET {target} HTTP/1.1"
     assert lines[1] == f"host: {host}"
-    assert upstream.pool._address.port == port
+    assert upstream.pool._dialer._address.port == port
 
 
 async def test_an_ipv6_literal_is_reached(spawned):

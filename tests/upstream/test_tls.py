@@ -62,7 +62,7 @@ async def test_any_other_certificate_is_refused_and_only_the_log_is_told_why(
         with pytest.raises(UpstreamUnreachable) as caught:
             await within(upstream.pool.acquire())
         assert caught.value.message == "Claude could not be reached."
-        assert caught.value.detail.startswith("the certificate is not trusted: ")
+        assert caught.value.detail.startswith(f"TLS with {claude.url[8:]} failed: the certificate is not trusted: ")
         assert reason in caught.value.detail
         assert upstream.pool.busy == 0
         assert claude.requests == []
