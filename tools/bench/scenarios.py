@@ -57,7 +57,7 @@ class Scenario:
     clients: int = 1
     ramp: float = 0.0
     warm: float = 1.0
-    window: float = 4.0
+    window: float = 3.0
     fresh: bool = False
     once: bool = False
     timed: bool = False
@@ -107,15 +107,15 @@ _PACED = Script(tokens=200, interval=0.02, first=0.05)
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("S0", "one request at a time, 10 tokens, no delay", Script(10), ("direct", *_PROXIES), window=3.0),
+        Scenario("S0", "one request at a time, 10 tokens, no delay", Script(10), ("direct", *_PROXIES), window=2.5),
         Scenario(
             "S1", "200 streams of 200 tokens, 20 ms apart", _PACED, _ALL,
-            clients=200, ramp=4.0, window=6.0, timed=True,
+            clients=200, ramp=4.0, window=4.0, timed=True,
         ),
         Scenario("S2", "32 streams of 500 tokens at full speed", Script(500), _ALL, clients=32),
         Scenario(
             "S3", "2000 streams, one token a second", Script(300, interval=1.0, first=1.0), _PROXIES,
-            clients=2000, ramp=5.0, warm=2.0, fresh=True, once=True,
+            clients=2000, ramp=4.0, warm=1.0, window=3.0, fresh=True, once=True,
         ),
         Scenario("S4", "64 requests at a time, 10 tokens, no delay", Script(10), _ALL, clients=64),
         Scenario(
@@ -130,7 +130,7 @@ SCENARIOS = {
             "S6q", "the client leaves while Claude is silent", Script(2, interval=15.0, first=15.0), _PROXIES,
             kind="leave", clients=4, window=1.0,
         ),
-        Scenario("W2", "S1 on two workers", _PACED, ("workers",), clients=200, ramp=4.0, window=6.0, once=True),
+        Scenario("W2", "S1 on two workers", _PACED, ("workers",), clients=200, ramp=4.0, window=4.0),
     )
 }  # fmt: skip
 

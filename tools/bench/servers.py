@@ -82,6 +82,11 @@ concurrent_streams = 100_000
 [log]
 format = "json"
 """
+# Workers that share nothing hold a share of each limit.
+SHARED_OUT = """
+[limits]
+per_worker = true
+"""
 # What would change the gateway's configuration, or send its calls elsewhere.
 _KEPT_OUT = ("TOKENWEIR_", "ANTHROPIC_", "RATE_LIMIT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "PORT", "HOST")
 
@@ -146,9 +151,8 @@ async def start_tokenweir(directory: Path, upstream: int, core: int | None, work
     """Start the gateway before the upstream at this port, with a key of its own."""
     port = free_port()
     config = directory / "gateway.toml"
-    config.write_text(
-        GATEWAY.format(directory=directory, port=port, ops=free_port(), upstream=upstream, workers=workers)
-    )
+    settings = GATEWAY.format(directory=directory, port=port, ops=free_port(), upstream=upstream, workers=workers)
+    config.write_text(settings + (SHARED_OUT if workers > 1 else ""))
     key = make_key(config)
     output = directory / "gateway.log"
     server = await _started(tokenweir(config, "serve"), port, output, core)
