@@ -153,7 +153,7 @@ class Relay:
         self._monotonic = monotonic
         self._unix = unix
         self._whole = min(_PIECE, limits.max_event)
-        # Unix milliseconds at the monotonic clock's zero, and half of one to round: a token reads one clock, not two.
+        # Unix milliseconds at the monotonic clock's zero, and what rounding takes: a token reads one clock, not two.
         self._epoch = 0.0
         self._room = limits.max_stream
         self._loop = asyncio.get_running_loop()
@@ -219,7 +219,7 @@ class Relay:
         self._splitter = EventSplitter(self._limits.max_event)
         self._over, self.failure, self.taken, self.held, self._stopped_at = False, None, False, b"", None
         self._last_read = now = self._monotonic()
-        self._epoch = (self._unix() - now) * 1000 + 0.5
+        self._epoch = (self._unix() - now) * 1000 + 0.001
         self._room = self._limits.max_stream
         if self._cut is not None:
             self._end(self._cut)
