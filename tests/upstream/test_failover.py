@@ -270,6 +270,12 @@ async def test_the_wait_is_the_shortest_that_was_asked_for(spawned):
         assert of.backoffs == [0.375]
 
 
+async def test_what_was_asked_in_one_round_is_over_in_the_next(spawned):
+    async with fleet(spawned, [refuse(529), refuse(529, b"retry-after: 3"), GOOD]) as of:
+        await of.ask()
+        assert of.backoffs == [0.375, 3.0]
+
+
 async def test_a_wait_that_leaves_the_budget_is_not_asked_of_the_next_upstream(spawned):
     async with fleet(spawned, [refuse(529, b"retry-after: 3600")], [GOOD]) as of:
         assert await of.ask() == (200, "second")
@@ -425,6 +431,20 @@ async def test_a_client_that_leaves_while_it_tries_leaves_its_place(leave_at, sp
         await within(asyncio.wait({task}))
         assert await of.ask() == (200, "first")
         assert of.told("breaker")[-1] == ("first", "closed")
+
+
+async def test_one_that_tries_and_finds_the_pool_full_leaves_its_place(spawned):
+    settings = {"breaker_failures": 1, "breaker_cooldown": 0, "max_connections": 1, "pool_timeout": 0}
+    async with fleet(spawned, [refuse(500), GOOD], [GOOD], **settings) as of:
+        await of.ask()
+        first = next(iter(of.upstreams))
+        await until(lambda: first.pool.busy == 0)
+        held = await within(first.pool.acquire())
+        assert await of.ask() == (200, "second")
+        assert of.told("breaker")[-1] == ("first", "half_open")
+        held.close()
+        await until(lambda: first.pool.busy == 0)
+        assert await of.ask() == (200, "first")
 
 
 async def test_an_answer_that_breaks_off_after_its_first_event_counts(spawned):
