@@ -9,20 +9,23 @@ import asyncio
 import hmac
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from aiohttp import web
 
 from gateway.config import Config
 from gateway.core.addresses import TrustedProxies
-from gateway.core.errors import AccessCut, Draining
+from gateway.core.errors import AccessCut
 from gateway.core.keys import Peppers
 from gateway.core.origins import Origins
 from gateway.core.pricing import PriceBook
 from gateway.core.principal import Principal
 from gateway.core.quota.holds import FIRST_LEASE, HoldStore
+from gateway.core.quota.share import shared_default, shared_plan
+from gateway.generation import Gateway, Generation
 from gateway.identity.database import open_database
 from gateway.identity.directory import Directory
 from gateway.identity.pepper import load_peppers
@@ -53,34 +56,18 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
-    """A gateway that serves.
+class Kept:
+    """What outlives a configuration: limits go on counting, and no counter goes back.
 
     Attributes:
-        url: Where everyone reaches it.
-        ops_url: Where operators do.
-        services: Its parts.
-        store: Tenants and keys.
-        peppers: What new keys are hashed with.
+        metrics: All metrics.
+        holds: What callers hold of their limits.
+        logs: Every log there was, for the lines that they dropped.
     """
 
-    url: str
-    ops_url: str
-    services: Services
-    store: Store
-    peppers: Peppers
-    _public: Runner
-
-    async def drain(self, delay: float, grace: float) -> None:
-        """Stop in order: unready, then closed to new connections, then without requests in flight."""
-        streams = self.services.streams
-        streams.draining = True
-        log.info("draining", in_flight=len(streams), delay=delay, grace=grace)
-        await asyncio.sleep(delay)
-        await self._public.stop_listening()
-        if not await streams.wait_empty(grace):
-            log.warning("cut at the end of the grace period", streams=streams.cut(_restarting()))
-            await streams.wait_empty(self.services.server.drain_last_words)
+    metrics: Metrics
+    holds: MemoryHoldStore
+    logs: list[Log]
 
 
 @asynccontextmanager
@@ -93,27 +80,63 @@ async def running(config: Config, log_to: Log) -> AsyncIterator[Gateway]:
     """
     async with AsyncExitStack() as stack:
         # Bound first, because a taken port is the commonest mistake; connections are refused until the last step.
-        public_socket, ops_socket = _bound(config.server, stack)
-        store, peppers = _store(config, stack)
+        public, ops = _bound(config.server, stack)
+        kept = _kept(config, stack)
+        gateway = Gateway(partial(assembled, kept=kept), public, ops)
+        server = Runner(create_ops(gateway.shown), config.server)
+        stack.push_async_callback(server.cleanup)
+        await gateway.begin(config, log_to)
+        stack.push_async_callback(gateway.close)
+        await server.setup()
+        await ops.serve(server)
+        await gateway.open()
+        yield gateway
+
+
+@asynccontextmanager
+async def assembled(config: Config, log_to: Log, kept: Kept | None = None) -> AsyncIterator[Generation]:
+    """Make a gateway without an address of its own, for as long as the context lasts.
+
+    Args:
+        config: Its configuration.
+        log_to: Where requests are logged.
+        kept: What an earlier configuration leaves to this one.
+
+    Raises:
+        IdentityError: The database or the pepper cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        kept = kept or _kept(config, stack)
+        kept.logs.append(log_to)
+        store, peppers = open_store(config, stack)
         tasks = TaskOwner(lambda error: log.error("background task failed", exc_info=error))
         stack.push_async_callback(tasks.close)
         room = capacity(config.server, open_files())
-        services = _services(config, log_to, store, peppers, tasks, room)
+        services = _services(config, log_to, store, peppers, tasks, room, kept)
         stack.callback(_close, services)
         if not await services.directory.synchronise():
             log.warning("keys and tenants cannot be read yet", reason=services.directory.ping())
         stack.callback(Looking(LOOK_EVERY, OpenFiles(services.metrics.files_exhausted).look).stop)
-        public, ops = _runners(services, room)
-        for runner, sock in ((ops, ops_socket), (public, public_socket)):
-            stack.push_async_callback(runner.cleanup)
-            await runner.setup()
-            await sock.serve(runner)
-        stack.callback(lambda: services.streams.cut(_restarting()))
-        yield Gateway(_url(public), _url(ops), services, store, peppers, public)
+        generation = Generation(services, store, peppers, _public(services, room))
+        stack.push_async_callback(generation.public.cleanup)
+        await generation.public.setup()
+        stack.callback(generation.cut)
+        yield generation
 
 
-def _restarting() -> Draining:
-    return Draining("The gateway is restarting. Please try again.", retry_after=1.0)
+def _kept(config: Config, stack: AsyncExitStack) -> Kept:
+    logs: list[Log] = []
+    metrics = Metrics(
+        config.metrics,
+        known_model=PriceBook(config.prices).known,
+        dropped_log_lines=lambda: sum(log_to.dropped for log_to in logs),
+    )
+    stack.callback(metrics.close)
+    limits = config.limits
+    holds = MemoryHoldStore(
+        tombstone_ttl=limits.tombstone_ttl, max_tombstones=limits.max_tombstones, max_windows=limits.max_windows
+    )
+    return Kept(metrics, holds, logs)
 
 
 def _bound(server: ServerSettings, stack: AsyncExitStack) -> tuple[BoundSocket, BoundSocket]:
@@ -121,7 +144,12 @@ def _bound(server: ServerSettings, stack: AsyncExitStack) -> tuple[BoundSocket, 
     return public, stack.enter_context(BoundSocket(server.ops_listen, "--ops-listen", server))
 
 
-def _store(config: Config, stack: AsyncExitStack) -> tuple[Store, Peppers]:
+def open_store(config: Config, stack: AsyncExitStack | ExitStack) -> tuple[Store, Peppers]:
+    """Open the tenants and keys, and make what is missing.
+
+    Raises:
+        IdentityError: The database or the pepper cannot be used.
+    """
     engine = open_database(config.database_url, busy_timeout=config.keys.busy_timeout)
     stack.callback(engine.dispose)
     store = Store(engine, actor="gateway")
@@ -137,15 +165,14 @@ def _store(config: Config, stack: AsyncExitStack) -> tuple[Store, Peppers]:
 def _close(services: Services) -> None:
     for upstream in services.upstreams:
         upstream.pool.close()
-    services.metrics.close()
 
 
 def _services(
-    config: Config, log_to: Log, store: Store, peppers: Peppers, tasks: TaskOwner, room: Capacity
+    config: Config, log_to: Log, store: Store, peppers: Peppers, tasks: TaskOwner, room: Capacity, kept: Kept
 ) -> Services:
     streams = Streams(room.streams)
-    prices = PriceBook(config.prices)
-    metrics = Metrics(config.metrics, known_model=prices.known, dropped_log_lines=lambda: log_to.dropped)
+    prices, workers = PriceBook(config.prices), config.server.workers
+    metrics, holds = kept.metrics, kept.holds
     metrics.flow.held_bytes(streams.held_bytes)
     directory = Directory(
         store,
@@ -153,10 +180,6 @@ def _services(
         config.keys,
         anonymous={mapping.tenant for mapping in config.anonymous},
         on_cut=lambda cut: _cut(streams, cut),
-    )
-    limits = config.limits
-    holds = MemoryHoldStore(
-        tombstone_ttl=limits.tombstone_ttl, max_tombstones=limits.max_tombstones, max_windows=limits.max_windows
     )
     tasks.spawn(directory.run())
     shedder = Shedder(streams, config.server.max_loop_lag, config.metrics.lag_interval)
@@ -172,8 +195,11 @@ def _services(
             metrics.upstreams,
         ),
         directory=directory,
-        throttle=FailureThrottle(config.keys),
-        entitlements=Entitlements(config.plans, config.anonymous_default),
+        throttle=FailureThrottle(config.keys, workers),
+        entitlements=Entitlements(
+            {name: shared_plan(plan, workers) for name, plan in config.plans.items()},
+            shared_default(config.anonymous_default, workers),
+        ),
         origins=Origins(config.server.cors_origins, config.anonymous),
         proxies=TrustedProxies(config.server.trusted_proxies),
         holds=holds,
@@ -188,14 +214,14 @@ def _services(
     )
 
 
-def _runners(services: Services, room: Capacity) -> tuple[Runner, Runner]:
+def _public(services: Services, room: Capacity) -> Runner:
     app = web.Application(middlewares=[edge])
     app[SERVICES] = services
     app.on_response_prepare.append(decorate)
     add_routes(app)
     add_demo(app)
     add_docs(app, services.server)
-    return Runner(app, services.server, services, room.connections), Runner(create_ops(app), services.server)
+    return Runner(app, services.server, services, room.connections)
 
 
 async def renew(
@@ -228,8 +254,3 @@ def _pseudonym(peppers: Peppers) -> Callable[[str], str]:
         return hmac.digest(key, b"end user:" + user.encode("utf-8", "replace"), "sha256").hex()[:32]
 
     return pseudonym
-
-
-def _url(runner: Runner) -> str:
-    host, port = runner.addresses[0][:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -184,7 +184,7 @@ async def test_what_still_runs_when_the_process_must_end_is_told_so(tmp_path):
 
 async def test_a_drain_waits_for_what_is_in_flight_and_no_longer(tmp_path):
     async with serving(configuration(tmp_path, NOWHERE)) as caller, asyncio.timeout(15):
-        await caller.gateway.drain(0, 600)
+        await caller.gateway.drain(0)
         with pytest.raises(ConnectionRefusedError):
             async with connected(caller.gateway.url, request_bytes("GET", "/health")):
                 pass

@@ -11,13 +11,13 @@ from pathlib import Path
 import click
 from pydantic import HttpUrl, SecretStr
 
-from gateway.app import Gateway
 from gateway.cli.demo_key import TENANT, ready_made_key
 from gateway.cli.keystore import OperatorError, config_options, print_note
 from gateway.cli.process import run
 from gateway.config import Config, ConfigError, read_config
 from gateway.config.checks import needs_credential, problems
 from gateway.core.addresses import is_loopback
+from gateway.generation import Gateway
 from gateway.identity.settings import AnonymousSettings
 from gateway.simulator.server import serve_simulator
 from gateway.simulator.settings import SimulatorSettings
@@ -31,7 +31,7 @@ _QUESTION = "What are your opening hours?"
 @click.option("--ops-listen", metavar="HOST:PORT", help="Address for operators, instead of server.ops_listen.")
 def demo(config_file: Path | None, env_file: Path | None, listen: str | None, ops_listen: str | None) -> None:
     """Run the gateway with a ready-made key, and a pretend Claude unless ANTHROPIC_API_KEY is set."""
-    overrides = {"server.listen": listen, "server.ops_listen": ops_listen}
+    overrides = {"server.listen": listen, "server.ops_listen": ops_listen, "server.workers": 1}
     try:
         loaded = read_config(config_file, env_file, environ=os.environ, overrides=overrides)
     except ConfigError as error:

@@ -80,7 +80,7 @@ class Config(BaseSettings):
         examples=['"claude-opus-*"'],
         description='Prices that differ from the built-in table, by pattern of model: [prices."claude-opus-*"].',
     )
-    limits: LimitStoreSettings = Field(LimitStoreSettings(), description="What the limit store may remember.")
+    limits: LimitStoreSettings = Field(LimitStoreSettings(), description="How limits are counted.")
     plans: dict[str, Plan] = Field(
         default_factory=lambda: {"default": Plan()},
         description="Limits by name of plan; default is the one of tenants and keys that name none.",

@@ -10,6 +10,7 @@ from gateway.config.assemble import Config
 from gateway.config.fields import Path
 from gateway.core.addresses import is_loopback
 from gateway.core.plans import Plan
+from gateway.core.quota.share import counted_limits
 from gateway.upstream.proxy import proxy_for
 from gateway.upstream.settings import UpstreamSettings
 
@@ -37,11 +38,7 @@ def problems(config: Config) -> list[str]:
     found = []
     if config.redis_url is not None:
         found.append("redis_url is set, but this version has only the limit store in the process: unset it.")
-    if config.server.workers > 1:
-        found.append(
-            f"server.workers is {config.server.workers}, but the in-process (memory) store cannot be shared by more "
-            "than one worker: each would admit the whole of every limit. Set it to 1."
-        )
+    found += _shared_limits(config)
     if _same_address(config.server.listen, config.server.ops_listen):
         found.append(
             f"server.listen and server.ops_listen are both on port {config.server.listen.rpartition(':')[2]}: give the "
@@ -68,6 +65,29 @@ def problems(config: Config) -> list[str]:
             if not has_total_limit(config.plans[name])
         ]
     return found
+
+
+def _shared_limits(config: Config) -> Iterator[str]:
+    """Yield what would not hold with several workers, which count apart from each other."""
+    workers = config.server.workers
+    if workers == 1:
+        return
+    anonymous = {mapping.plan for mapping in config.anonymous}
+    limits = tuple(counted_limits(config.plans, anonymous, config.anonymous_default))
+    if config.limits.per_worker:
+        for key, amount in limits:
+            if amount < workers:
+                yield (
+                    f"{key} is {amount}, less than server.workers ({workers}): there is no share of it for each. "
+                    f"Set it to {workers} or more, or have fewer workers."
+                )
+    elif limits:
+        keys = ", ".join(key for key, _ in limits)
+        yield (
+            f"server.workers is {workers}, and limits are in force ({keys}): each worker counts alone and would admit "
+            f"the whole of every limit. Set limits.per_worker, which gives each its share (a limit of {limits[0][1]} "
+            f"becomes {max(1, limits[0][1] // workers)} in each), or set server.workers to 1."
+        )
 
 
 def _proxies(config: Config) -> Iterator[str]:

@@ -17,10 +17,15 @@ WINDOW = 60.0
 
 
 class FailureThrottle:
-    """A sliding window for each of a bounded number of addresses; the one without failures for longest is forgotten."""
+    """A sliding window for each of a bounded number of addresses; the one without failures for longest is forgotten.
 
-    def __init__(self, settings: KeySettings) -> None:
-        self._limit = settings.failures_per_minute
+    Args:
+        settings: The bounds.
+        workers: How many processes count apart from each other; each enforces its share.
+    """
+
+    def __init__(self, settings: KeySettings, workers: int = 1) -> None:
+        self._limit = max(1, settings.failures_per_minute // workers)
         self._failures: Lru[str, deque[float]] = Lru(settings.throttle_addresses)
 
     def check(self, address: str, now: float) -> None:

@@ -8,6 +8,7 @@ only continued where Claude goes past them: long prompts take tens of seconds, a
 from __future__ import annotations
 
 import platform
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
@@ -40,6 +41,7 @@ class Families:
         self._upstreams()
         self._usage()
         self._connections()
+        self._workers()
         self._process()
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
@@ -48,8 +50,8 @@ class Families:
     def _histogram(self, name: str, what: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"tokenweir_{name}", what, labels, registry=self._registry, buckets=buckets)
 
-    def _gauge(self, name: str, what: str, *labels: str) -> Gauge:
-        return Gauge(f"tokenweir_{name}", what, labels, registry=self._registry)
+    def _gauge(self, name: str, what: str, *labels: str, merged: Literal["sum", "max"] = "sum") -> Gauge:
+        return Gauge(f"tokenweir_{name}", what, labels, registry=self._registry, multiprocess_mode=merged)
 
     def _requests(self) -> None:
         self.requests = self._counter("requests_total", "Requests answered.", "route", "method", "status_class", "kind")
@@ -114,7 +116,7 @@ class Families:
             "upstream_failovers_total", "Requests that went on to the next upstream.", "upstream", "code"
         )
         self.breaker_state = self._gauge(
-            "upstream_breaker_state", "An upstream's breaker: 0 closed, 1 half open, 2 open.", "upstream"
+            "upstream_breaker_state", "An upstream's breaker: 0 closed, 1 half open, 2 open.", "upstream", merged="max"
         )
         self.breaker_transitions = self._counter(
             "upstream_breaker_transitions_total", "Changes of an upstream's breaker.", "upstream", "state"
@@ -123,6 +125,7 @@ class Families:
             "upstream_throttled_until_timestamp_seconds",
             "Unix time until which an upstream takes no requests of some kind, as it said last.",
             "upstream",
+            merged="max",
         )
 
     def _flow(self) -> None:
@@ -165,6 +168,14 @@ class Families:
         self.files_exhausted = self._counter(
             "open_files_exhausted_total", "Times that the process ran out of open files."
         )
+
+    def _workers(self) -> None:
+        self.workers = self._gauge("workers", "Processes that serve or finish what they have.")
+        self.worker_deaths = self._counter(
+            "worker_deaths_total", "Workers that ended otherwise than they were told to."
+        )
+        self.reloads = self._counter("reloads_total", "Reloads of the configuration.", "result")
+        self.draining = self._gauge("draining", "Configurations that take nothing new and finish what they have.")
 
     def _process(self) -> None:
         self.lag = self._histogram(

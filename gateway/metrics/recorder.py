@@ -67,6 +67,9 @@ class Metrics:
         for code in _AUTHENTICATION:
             self._failed_authentications[code,]
 
+        self._families.workers.set(1)
+        for result in ("done", "refused"):
+            self._families.reloads.labels(result)
         for bound in _BOUNDS:
             self._shed[self._limit(bound),]
 
@@ -203,6 +206,18 @@ class Metrics:
     def files_exhausted(self) -> None:
         """Count that the process ran out of open files."""
         self._families.files_exhausted.inc()
+
+    def reloaded(self, result: str) -> None:
+        """Count a reload of the configuration: ``done`` or ``refused``."""
+        self._families.reloads.labels(result).inc()
+
+    def drain_begun(self) -> None:
+        """Count a configuration that takes nothing new; pair with ``drain_ended``."""
+        self._families.draining.inc()
+
+    def drain_ended(self) -> None:
+        """Count one whose drain is over."""
+        self._families.draining.dec()
 
     async def render(self, accept: str = "") -> tuple[bytes, str]:
         """Return the exposition and its content type for a scraper that sent ``accept``."""

@@ -1,4 +1,4 @@
-"""``[limits]``: what the limit store in the process may remember."""
+"""``[limits]``: how limits are counted in the process, and what may be remembered for it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ _Many = Annotated[int, Field(ge=1)]
 
 
 class LimitStoreSettings(BaseModel):
-    """Bounds of the store's memory."""
+    """How limits are counted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    per_worker: bool = Field(
+        False,
+        description="With server.workers above 1, let each enforce its share, the limit divided by their number and "
+        "rounded down. Connections are not spread evenly, so a worker may refuse what another has room for.",
+    )
     max_windows: _Many = Field(
         200_000,
         description="Windows counted at a time, one for each limit of each key, user and address seen in it (0.5 KiB "

@@ -9,10 +9,22 @@ from gateway.core.errors import GatewayError, MethodNotAllowed, NotFound
 from gateway.core.trace import new_request_id
 from gateway.web.dialects import CHAT
 from gateway.web.docs import add_ops_document
-from gateway.web.services import SERVICES
-
+from gateway.web.services import Services
 
 _SERVED = "GET /livez, /readyz, /metrics and /openapi.json"
+
+
+class Shown:
+    """Whose state is shown: another's after a reload.
+
+    Attributes:
+        services: The parts of the present configuration; set before the first request.
+    """
+
+    services: Services
+
+
+SHOWN = web.AppKey("shown", Shown)
 
 
 async def livez(_: web.Request) -> web.Response:
@@ -22,7 +34,7 @@ async def livez(_: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """Say whether to send requests here: every dependency's ping, and no drain under way."""
-    services = request.app[SERVICES]
+    services = request.app[SHOWN].services
     checks = {name: ping() or "ok" for name, ping in services.pings.items()}
     if services.streams.draining:
         checks["drain"] = "draining"
@@ -33,7 +45,7 @@ async def readyz(request: web.Request) -> web.Response:
 
 async def metrics(request: web.Request) -> web.Response:
     """Return what Prometheus scrapes; rendered beside the loop."""
-    body, content_type = await request.app[SERVICES].metrics.render(request.headers.get("Accept", ""))
+    body, content_type = await request.app[SHOWN].services.metrics.render(request.headers.get("Accept", ""))
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 
@@ -58,10 +70,10 @@ async def _sign(_: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "tokenweir"
 
 
-def create_ops(services_of: web.Application) -> web.Application:
+def create_ops(shown: Shown) -> web.Application:
     """Return the operators' application, beside the public one."""
     app = web.Application(middlewares=[_in_our_shape])
-    app[SERVICES] = services_of[SERVICES]
+    app[SHOWN] = shown
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)

@@ -353,6 +353,17 @@ class BoundSocket:
         """The family's number, then what ``bind`` takes."""
         return [int(self._socket.family), *self._socket.getsockname()]
 
+    @property
+    def url(self) -> str:
+        """Where it is reached."""
+        host, port = self._socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def adapt(self, settings: ServerSettings) -> None:
+        """Take other buffers for the connections to come."""
+        self._backlog = settings.backlog
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, int(settings.send_buffer))
+
     def close(self) -> None:
         """Refuse connections, unless somebody accepts them still."""
         self._socket.close()

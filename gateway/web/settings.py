@@ -31,7 +31,19 @@ class ServerSettings(BaseModel):
     listen: Listen = Field("127.0.0.1:8080", description="Address for everyone, HOST:PORT.")
     ops_listen: Listen = Field("127.0.0.1:9464", description="Address for operators: metrics, liveness, readiness.")
     workers: Annotated[int, Field(ge=1, le=256)] = Field(
-        1, description="Processes; more than one needs a shared limit store."
+        1,
+        description="Processes that serve. Each counts limits apart from the others: see limits.per_worker. From two "
+        "on, one more small process starts and watches them.",
+    )
+    worker_start_timeout: Annotated[Seconds, Field(gt=0)] = Field(
+        60.0,
+        description="A worker of several that is not ready after it is ended: the start, or the reload, has failed. "
+        "One takes a second or two, longer on a busy machine.",
+    )
+    worker_timeout: Annotated[Seconds, Field(ge=1)] = Field(
+        30.0,
+        description="A worker of several that does not answer the supervisor for so long is killed and replaced: its "
+        "event loop stands still, and so does every stream of it.",
     )
     trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
         (), description="Networks whose X-Forwarded-For is believed; the address of the connection counts otherwise."

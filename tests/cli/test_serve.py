@@ -73,10 +73,12 @@ async def test_an_ipv6_address_is_written_as_a_url(tmp_path):
     assert "serves on http://[::1]:" in said
 
 
-async def test_more_than_one_worker_is_refused_with_the_reason(tmp_path):
-    ended = await command(tmp_path, "serve", "--workers", "2", **KEY)
+async def test_several_workers_and_a_limit_that_each_would_admit_are_refused_with_the_remedy(tmp_path):
+    (tmp_path / "c.toml").write_text("[plans.default]\nrequests_per_minute = 60\n")
+    ended = await command(tmp_path, "serve", "--config", "c.toml", "--workers", "2", **KEY)
     assert (ended.code, ended.out) == (2, "")
-    assert "each would admit the whole of every limit" in ended.err
+    assert "plans.default.requests_per_minute" in ended.err
+    assert "Set limits.per_worker" in ended.err
 
 
 async def test_an_address_for_all_is_refused_while_a_key_of_the_demo_works(tmp_path):

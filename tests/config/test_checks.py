@@ -17,10 +17,34 @@ def test_the_defaults_fit_together():
     assert problems(Config()) == []
 
 
-def test_more_than_one_worker_needs_a_shared_store():
-    (sentence,) = problems(config(server={"workers": 2}))
+LIMITED = {"default": {"requests_per_minute": 60, "per_user": {"concurrent_streams": 3}}}
+
+
+def test_several_workers_without_limits_need_nothing():
+    assert problems(config(server={"workers": 2})) == []
+
+
+def test_several_workers_with_limits_must_be_told_how_to_count():
+    (sentence,) = problems(config(server={"workers": 2}, plans=LIMITED))
     assert "server.workers is 2" in sentence
-    assert "memory" in sentence
+    assert "plans.default.requests_per_minute, plans.default.per_user.concurrent_streams" in sentence
+    assert "limits.per_worker" in sentence
+    assert "a limit of 60 becomes 30" in sentence
+
+
+def test_the_limit_that_anonymous_plans_have_unasked_counts_as_one():
+    browsers = {"anonymous": BROWSERS, "plans": {"browser": {}}}
+    (sentence,) = problems(config(server={"workers": 2}, **browsers))
+    assert "anonymous_default.requests" in sentence
+
+
+def test_several_workers_may_have_a_share_of_each_limit():
+    assert problems(config(server={"workers": 3}, plans=LIMITED, limits={"per_worker": True})) == []
+
+
+def test_a_limit_without_a_share_for_each_worker_is_named():
+    (sentence,) = problems(config(server={"workers": 4}, plans=LIMITED, limits={"per_worker": True}))
+    assert sentence.startswith("plans.default.per_user.concurrent_streams is 3, less than server.workers (4)")
 
 
 def test_redis_is_refused_without_showing_its_url():

@@ -278,4 +278,4 @@ async def test_of_two_that_bound_the_same_port_the_slower_one_is_told():
 
 
 async def test_stopping_before_the_start_is_no_error():
-    await Runner(web.Application(), ServerSettings()).stop_listening()
+    await Runner(web.Application(), ServerSettings()).stop_accepting()
