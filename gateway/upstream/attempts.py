@@ -113,7 +113,7 @@ class Attempts:
         if isinstance(error, UpstreamCredential):
             candidate.refused(self._kind, error.code, now)
         if self._ticket is not None and (is_failure(error) or self._hung(error, now)):
-            candidate.failed(self._ticket, now, error.code)
+            candidate.failed(self._ticket, now, f"{error.code}: {error.detail}" if error.detail else error.code)
             self._ticket = None
 
     def close(self) -> None:

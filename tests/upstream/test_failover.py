@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.core.call import Call
 from gateway.core.errors import (
@@ -355,6 +356,13 @@ async def test_when_all_are_open_the_caller_is_told_at_once_when_to_come_back(sp
         assert 25 < caught.value.retry_after <= 30
         assert of.backoffs == []
         assert of.told("breaker") == [("first", "open"), ("second", "open")]
+
+
+async def test_the_operator_is_told_what_failed(spawned):
+    async with fleet(spawned, None, breaker_failures=1) as of:
+        with capture_logs() as lines, pytest.raises(UpstreamUnreachable) as caught:
+            await of.ask()
+        assert [line["cause"] for line in lines] == [f"upstream_unreachable: {caught.value.detail}"]
 
 
 async def test_a_retry_waits_for_a_breaker_that_is_soon_over(spawned):
