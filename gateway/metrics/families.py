@@ -28,6 +28,7 @@ GAP = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0)
 SPEED = (1, 5, 10, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500)
 OVERHEAD = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 TOKEN = (0.000002, 0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.001, 0.0025, 0.01)
+CONNECT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -127,6 +128,22 @@ class Families:
             "Unix time until which an upstream takes no requests of some kind, as it said last.",
             "upstream",
             merged="max",
+        )
+
+        self.upstream_connections = self._gauge(
+            "upstream_connections", "Connections to an upstream, busy or idle.", "upstream", "state"
+        )
+        self.connect_seconds = self._histogram(
+            "upstream_connect_seconds", "Time in which a connection was opened, TLS included.", CONNECT, "upstream"
+        )
+        self.connect_failures = self._counter(
+            "upstream_connect_failures_total", "Connections that could not be opened.", "upstream", "step"
+        )
+        self.pool_wait = self._histogram(
+            "upstream_pool_wait_seconds", "Waits for a free connection.", CONNECT, "upstream"
+        )
+        self.pool_timeouts = self._counter(
+            "upstream_pool_timeouts_total", "Waits for a free connection that took too long.", "upstream"
         )
 
     def _flow(self) -> None:

@@ -17,6 +17,7 @@ from gateway.core.outcome import Outcome, Phase, Usage
 from gateway.metrics.families import Families
 from gateway.metrics.flow import FlowMetrics
 from gateway.metrics.labels import NONE, OTHER, Children, Values
+from gateway.metrics.pools import PoolMetrics
 from gateway.metrics.render import Counted, Renderer
 from gateway.metrics.settings import MetricsSettings
 from gateway.metrics.upstreams import UpstreamMetrics
@@ -95,6 +96,7 @@ class Metrics:
         self._overhead, self._speed = Children(of.overhead), Children(of.speed)
         self._per_token, self._longest_gap = Children(of.per_token), Children(of.longest_gap)
         self.flow = FlowMetrics(of)
+        self.pools = PoolMetrics(of, self._upstream)
         self.upstreams = UpstreamMetrics(of, self._upstream, self._code)
         self._tokens, self._thinking = Children(of.tokens), Children(of.thinking)
         self._cost, self._estimated = Children(of.cost), Children(of.estimated)

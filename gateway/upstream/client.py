@@ -45,7 +45,7 @@ class Upstream:
         host = (url.host or "").strip("[]")
         self.name = settings.name
         dialer = Dialer(Address(host, url.port or _TLS_PORT, tls), proxy_for(url, transport), transport)
-        self.pool = Pool(dialer, transport, spawn, observer)
+        self.pool = Pool(settings.name, dialer, transport, spawn, observer)
         self._max_headers = int(transport.max_headers)
         self._read_ahead = int(transport.read_ahead)
         self._prefix = (url.path or "").rstrip("/")

@@ -17,17 +17,27 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+import structlog
+
 from gateway.core.errors import Draining, GatewayError, Overloaded, UpstreamUnreachable
 from gateway.upstream.connection import Connection
 from gateway.upstream.dial import Dialer, DialFailed
 from gateway.upstream.settings import TransportSettings
 from gateway.upstream.warm import Warmth
 
+log = structlog.get_logger()
+
 Spawn = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 
 
 class Observer(Protocol):
     """Who is told what happens to one upstream's connections; never per request."""
+
+    def opened(self, pool: Pool) -> None:
+        """The pool's numbers may be read from now on, from any thread."""
+
+    def closed(self, pool: Pool) -> None:
+        """They do not count any more."""
 
     def connected(self, seconds: float) -> None:
         """One was opened."""
@@ -38,12 +48,15 @@ class Observer(Protocol):
     def waited(self, seconds: float, *, in_vain: bool) -> None:
         """Somebody waited for one to become free; in vain if it took too long."""
 
-    def reachable(self, trouble: str | None) -> None:
-        """The upstream can be reached again, or cannot any more, and why. Told once per change."""
-
 
 class Unobserved:
     """Nobody."""
+
+    def opened(self, pool: Pool) -> None:
+        """Pass over it."""
+
+    def closed(self, pool: Pool) -> None:
+        """Pass over it."""
 
     def connected(self, seconds: float) -> None:
         """Pass over it."""
@@ -52,9 +65,6 @@ class Unobserved:
         """Pass over it."""
 
     def waited(self, seconds: float, *, in_vain: bool) -> None:
-        """Pass over it."""
-
-    def reachable(self, trouble: str | None) -> None:
         """Pass over it."""
 
 
@@ -71,6 +81,7 @@ class Pool:
     """Connections to one address.
 
     Args:
+        name: The upstream's, for the log.
         dialer: Opens them.
         settings: Bounds and deadlines.
         spawn: Starts a task that somebody drains at shutdown; connections are opened in such tasks.
@@ -78,8 +89,9 @@ class Pool:
     """
 
     def __init__(
-        self, dialer: Dialer, settings: TransportSettings, spawn: Spawn, observer: Observer | None = None
+        self, name: str, dialer: Dialer, settings: TransportSettings, spawn: Spawn, observer: Observer | None = None
     ) -> None:
+        self._name = name
         self._dialer = dialer
         self._settings = settings
         self._observer: Observer = observer or Unobserved()
@@ -97,6 +109,7 @@ class Pool:
         self._warming = 0
         self._reached = True
         self._closed = False
+        self._observer.opened(self)
 
     @property
     def busy(self) -> int:
@@ -134,6 +147,7 @@ class Pool:
     def close(self) -> None:
         """Close every connection; who waits for one is told so."""
         self._closed = True
+        self._observer.closed(self)
         for timer in (self._sweeper, self._warmer):
             if timer is not None:
                 timer.cancel()
@@ -195,10 +209,12 @@ class Pool:
         return connection
 
     def _note(self, error: GatewayError | None) -> None:
-        """Note whether the upstream can be reached, and tell of a change."""
-        if self._reached is not (error is None):
-            self._reached = error is None
-            self._observer.reachable(None if error is None else error.detail or error.message)
+        """Note whether the upstream can be reached, and tell the operator of a change."""
+        if error is not None and self._reached:
+            log.warning("upstream cannot be reached", upstream=self._name, reason=error.detail)
+        elif error is None and not self._reached:
+            log.info("upstream can be reached again", upstream=self._name)
+        self._reached = error is None
 
     def _give_up(self, future: asyncio.Future[Connection]) -> None:
         if not future.done():

@@ -206,7 +206,7 @@ async def test_a_port_that_nobody_listens_on_is_unreachable(spawned):
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 64 + ".example", "x..y"])
 async def test_a_name_that_is_none_is_unreachable(host, spawned):
     settings = TransportSettings()
-    pool = Pool(Dialer(Address(host, 80, None), None, settings), settings, spawned)
+    pool = Pool("claude", Dialer(Address(host, 80, None), None, settings), settings, spawned)
     with pytest.raises(UpstreamUnreachable):
         await within(pool.acquire())
     assert pool.busy == 0

@@ -6,8 +6,10 @@ import asyncio
 from contextlib import closing
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.core.errors import UpstreamUnreachable
+from gateway.upstream.pool import Pool
 from tests.support.scripted_upstream import answer, scripted_upstream
 from tests.support.upstreams import GET, Kept, refusing_port, until, upstream_at, within
 
@@ -18,7 +20,7 @@ class Told:
     """An observer that remembers."""
 
     def __init__(self) -> None:
-        self.reached: list[str | None] = []
+        self.pools: list[Pool] = []
         self.connects: list[float] = []
         self.failures: list[str] = []
         self.waits: list[bool] = []
@@ -34,8 +36,11 @@ class Told:
         assert seconds >= 0
         self.waits.append(in_vain)
 
-    def reachable(self, trouble: str | None) -> None:
-        self.reached.append(trouble)
+    def opened(self, pool: Pool) -> None:
+        self.pools.append(pool)
+
+    def closed(self, pool: Pool) -> None:
+        self.pools.remove(pool)
 
 
 async def whole(upstream, connection=None):
@@ -119,14 +124,21 @@ async def test_an_upstream_that_closes_them_at_once_is_tried_less_and_less(spawn
 
 async def test_an_upstream_that_is_away_is_tried_again_and_told_of_once(spawned):
     port, told = refusing_port(), Told()
+    with capture_logs() as logged:
+        await away_and_back(spawned, port, told)
+    away, back = logged
+    assert (away["event"], away["log_level"], away["upstream"]) == ("upstream cannot be reached", "warning", "claude")
+    assert away["reason"].startswith(f"connecting to 127.0.0.1:{port} failed: ConnectionRefusedError")
+    assert back == {"event": "upstream can be reached again", "log_level": "info", "upstream": "claude"}
+
+
+async def away_and_back(spawned, port, told):
     upstream = upstream_at(f"http://127.0.0.1:{port}", spawned, told, warm_connections=2)
     upstream.pool.warm_up()
     await until(lambda: told.failures == ["tcp", "tcp"])
     with pytest.raises(UpstreamUnreachable):
         await within(upstream.pool.acquire())
     assert told.failures == ["tcp", "tcp", "tcp"]
-    (trouble,) = told.reached
-    assert trouble.startswith(f"connecting to 127.0.0.1:{port} failed: ConnectionRefusedError")
     upstream.pool._warmer.cancel()
 
     async def hello(reader, writer):
@@ -139,11 +151,9 @@ async def test_an_upstream_that_is_away_is_tried_again_and_told_of_once(spawned)
     with closing(server):
         upstream.pool._open_warm()
         await until(lambda: upstream.pool.idle == 1)
-        assert told.reached == [trouble, None]
         await whole(upstream)  # all is well: the second is opened without a pause
         assert upstream.pool._warmth.failures == 0
         await until(lambda: upstream.pool.idle == 2)
-        assert told.reached == [trouble, None]
         assert len(told.connects) == 2
         upstream.pool.close()
 
@@ -188,6 +198,7 @@ async def test_waits_and_connects_are_told(spawned):
     told = Told()
     async with scripted_upstream(HELLO) as claude:
         upstream = upstream_at(claude.url, spawned, told, max_connections=1, pool_timeout=0.01)
+        assert told.pools == [upstream.pool]
         connection = await within(upstream.pool.acquire())
         assert (len(told.connects), told.waits) == (1, [])
         with pytest.raises(Exception, match="All connections to Claude are in use"):
@@ -201,4 +212,5 @@ async def test_waits_and_connects_are_told(spawned):
         assert await within(served) is connection
         assert told.waits == [True, False, False]
         upstream.pool.close()
+        assert told.pools == []
         await until(lambda: upstream.pool.busy == 0)
