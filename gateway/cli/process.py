@@ -21,6 +21,7 @@ import structlog
 import uvloop
 
 from gateway.app import running
+from gateway.cli.collector import look_seldom
 from gateway.cli.keystore import OperatorError
 from gateway.cli.reload import Reloads
 from gateway.config import Config
@@ -66,6 +67,7 @@ def run(config: Config, announce: Announce, around: Around = alone, reread: Call
     """
     written = configure_logging(config.log, tty=os.isatty(_STDOUT))
     raise_open_files(config.server)
+    look_seldom()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(config, written, announce, around, reread))

@@ -24,6 +24,7 @@ import uvloop
 from aiohttp import web
 
 from gateway.app import assembled
+from gateway.cli.collector import look_seldom
 from gateway.config import Config
 from gateway.core.cells import Cells
 from gateway.generation import Generation
@@ -62,6 +63,7 @@ def main(control: int, config_fd: int, cells_fd: int) -> int:
     share(cells)
     written = configure_logging(config.log, tty=os.isatty(_STDOUT), fd=_own_output())
     raise_open_files(config.server)
+    look_seldom()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(socket.socket(fileno=control), config, written, cells))
