@@ -27,12 +27,12 @@ def _whole_number(value: str) -> int:
     return int(value)
 
 
-def _listen(value: str) -> str:
-    if not value.isascii() or not value.strip().isdecimal() or not 0 < int(value) <= _HIGHEST_PORT:
 def _entries(value: str) -> list[str]:
     return value.replace(",", " ").split()
 
 
+def _listen(value: str) -> str:
+    if not value.isascii() or not value.strip().isdecimal() or not 0 < int(value) <= _HIGHEST_PORT:
         raise ValueError(f"allowed: a port from 1 to {_HIGHEST_PORT}")
     host = str(ServerSettings.model_fields["listen"].default).rpartition(":")[0]
     return f"{host}:{int(value)}"
@@ -79,13 +79,13 @@ class Filling:
                 continue
             written, value = found
             if (winner := self.merged.winner(borrowed.path)) is not None:
+                if name.isupper() and variables.get(name.lower()) == value:
+                    continue  # said twice, as is usual for proxies
                 self.notes.append(f"{written} ({where}) is not used: {winner} is set")
                 continue
             try:
                 data = _nested(borrowed.path, borrowed.convert(value))
             except ValueError as error:
-                if name.isupper() and variables.get(name.lower()) == value:
-                    continue  # said twice, as is usual for proxies
                 self.problems.append(Problem(written, where, str(error), shown(value)))
             else:
                 self.merged.lay(Layer(where, data, {borrowed.path: written}))

@@ -359,7 +359,7 @@ async def test_when_all_are_open_the_caller_is_told_at_once_when_to_come_back(sp
 
 
 async def test_the_operator_is_told_what_failed(spawned):
-    async with fleet(spawned, None, breaker_failures=1) as of:
+    async with fleet(spawned, None, breaker_failures=1, retries=0) as of:
         with capture_logs() as lines, pytest.raises(UpstreamUnreachable) as caught:
             await of.ask()
         assert [line["cause"] for line in lines] == [f"upstream_unreachable: {caught.value.detail}"]
