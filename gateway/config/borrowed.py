@@ -50,8 +50,6 @@ class Borrowed:
 BORROWED: Mapping[str, Borrowed] = {
     "ANTHROPIC_API_KEY": Borrowed(("upstreams", 0, "api_key"), secret=True),
     "ANTHROPIC_BASE_URL": Borrowed(("upstreams", 0, "base_url")),
-    "API_PORT": Borrowed(("server", "listen"), _listen),
-    "RATE_LIMIT_MAX": Borrowed(("anonymous_default", "requests"), _whole_number),
     # Both spellings are in use; curl and Python ask for the small one first.
     "https_proxy": Borrowed(("upstream", "https_proxy")),
     "HTTPS_PROXY": Borrowed(("upstream", "https_proxy")),
@@ -59,6 +57,8 @@ BORROWED: Mapping[str, Borrowed] = {
     "HTTP_PROXY": Borrowed(("upstream", "http_proxy")),
     "no_proxy": Borrowed(("upstream", "no_proxy"), _entries),
     "NO_PROXY": Borrowed(("upstream", "no_proxy"), _entries),
+    "API_PORT": Borrowed(("server", "listen"), _listen),
+    "RATE_LIMIT_MAX": Borrowed(("anonymous_default", "requests"), _whole_number),
     "RATE_LIMIT_WINDOW": Borrowed(("anonymous_default", "window"), lambda value: _whole_number(value) / 1000),
 }
 

@@ -25,11 +25,11 @@ from gateway.metrics.upstreams import UpstreamMetrics
 _OWN_VALUES = 64  # routes, codes, limits, upstreams: named by our code and configuration, so the cap is only a net
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _AUTHENTICATION = (Unauthenticated.code, TooManyFailures.code)
-_STATUS_CLASSES = {n: f"{n}xx" for n in range(1, 6)}
 _BOUNDS = (
     *("server.max_streams", "server.max_bodies", "server.max_loop_lag"),
     *("upstream.max_connections", "keys.max_lookups"),
 )
+_STATUS_CLASSES = {n: f"{n}xx" for n in range(1, 6)}
 
 
 def _none_dropped() -> int:
@@ -67,7 +67,6 @@ class Metrics:
             self._disconnects[phase,]
         for code in _AUTHENTICATION:
             self._failed_authentications[code,]
-
         self._families.workers.set(1)
         for result in ("done", "refused"):
             self._families.reloads.labels(result)
@@ -96,8 +95,8 @@ class Metrics:
         self._overhead, self._speed = Children(of.overhead), Children(of.speed)
         self._per_token, self._longest_gap = Children(of.per_token), Children(of.longest_gap)
         self.flow = FlowMetrics(of)
-        self.pools = PoolMetrics(of, self._upstream)
         self.upstreams = UpstreamMetrics(of, self._upstream, self._code)
+        self.pools = PoolMetrics(of, self._upstream)
         self._tokens, self._thinking = Children(of.tokens), Children(of.thinking)
         self._cost, self._estimated = Children(of.cost), Children(of.estimated)
         self._web_searches = Children(of.web_searches)
