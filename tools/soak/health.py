@@ -10,8 +10,9 @@ _MIB = 1024 * 1024
 # Memory that comes and goes with what is in flight, and what the caches of a young process still take.
 _SLACK = 8 * _MIB
 _GROWTH = 1.05
-_WARM = 0.2
-_FEWEST = 5
+# Until so many looks, a minute's, a young process grows whatever it does.
+_WARM_UP = 12
+_PART = 5
 # The crowd follows the load, a quarter at most at a time.
 _STEP = 1.25
 _CROWDED = 0.85
@@ -40,12 +41,16 @@ class Memory:
 
 
 def memory(series: Sequence[int]) -> Memory | None:
-    """Compare the first fifth after warming up, a fifth itself, with the last; None of too few values."""
-    share = max(1, int(len(series) * _WARM))
-    if len(series) < _FEWEST:
+    """Compare the first fifth after warming up with the last; None of too few values.
+
+    Warming up takes the first fifth, and a minute at least.
+    """
+    part = max(_PART, len(series) // _PART)
+    start = max(_WARM_UP, part)
+    if len(series) < start + 2 * part:
         return None
-    before = statistics.median(series[share : 2 * share])
-    return Memory(before, statistics.median(series[-share:]), before * _GROWTH + _SLACK)
+    before = statistics.median(series[start : start + part])
+    return Memory(before, statistics.median(series[-part:]), before * _GROWTH + _SLACK)
 
 
 def crowd_size(now: int, load: float, wanted: float, others: float) -> int:

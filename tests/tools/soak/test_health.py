@@ -6,7 +6,7 @@ MIB = 1024 * 1024
 
 
 def test_memory_is_compared_after_warming_up():
-    grows_at_first = memory([50 * MIB, 90 * MIB] + [100 * MIB] * 8)
+    grows_at_first = memory([(50 + step) * MIB for step in range(12)] + [100 * MIB] * 10)
     assert grows_at_first is not None
     assert grows_at_first.flat
     assert "100.0 MiB after the start" in str(grows_at_first)
@@ -19,7 +19,8 @@ def test_memory_that_grows_on_and_on_is_not_flat():
 
 
 def test_too_few_values_say_nothing():
-    assert memory([MIB] * 4) is None
+    assert memory([MIB] * 21) is None
+    assert memory([MIB] * 22) is not None
 
 
 def test_the_crowd_follows_the_load_a_quarter_at_a_time():
