@@ -19,6 +19,8 @@ from gateway.config.sources import Layer
 from gateway.web.settings import ServerSettings
 
 _HIGHEST_PORT = 65535
+# Whose addresses and credentials have nothing to do with those of Claude's own API.
+_CLOUDS = ("bedrock", "vertex")
 
 
 def _whole_number(value: str) -> int:
@@ -78,6 +80,9 @@ class Filling:
             if found is None:
                 continue
             written, value = found
+            if borrowed.path[0] == "upstreams" and (kind := self.merged.value(("upstreams", 0, "kind"))) in _CLOUDS:
+                self.notes.append(f"{written} ({where}) is not used: the first upstream is of kind {kind}")
+                continue
             if (winner := self.merged.winner(borrowed.path)) is not None:
                 if name.isupper() and variables.get(name.lower()) == value:
                     continue  # said twice, as is usual for proxies
