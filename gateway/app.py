@@ -36,7 +36,7 @@ from gateway.log import Log
 from gateway.metrics import Metrics, sample_loop_lag
 from gateway.quota.memory import MemoryHoldStore
 from gateway.tasks import TaskOwner
-from gateway.upstream.client import Upstream
+from gateway.upstream.kinds import open_upstream
 from gateway.upstream.routing import Upstreams
 from gateway.web.accept import LOOK_EVERY, Capacity, Looking, OpenFiles, capacity, open_files
 from gateway.web.body import BodyBudget
@@ -190,7 +190,10 @@ def _services(
         chat=config.chat,
         transport=config.upstream,
         upstreams=Upstreams(
-            [Upstream(settings, config.upstream, tasks.spawn) for settings in config.upstreams],
+            [
+                open_upstream(settings, config.upstream, tasks.spawn, metrics.pools.of(settings.name))
+                for settings in config.upstreams
+            ],
             config.upstream,
             metrics.upstreams,
         ),

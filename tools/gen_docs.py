@@ -82,13 +82,11 @@ def _toml_keys(model: type[BaseModel]) -> list[str]:
     for name, field in keys(model):
         value = default(field)
         lines += ["", *_words(field.description or "")]
-        if isinstance(value, dict):
-            lines.append(f"#{name} = {_inline(value)}")
-            continue
-        example = value is None or value == () or literal(value, field) == '""'
+        example = value in (None, (), {}) or (not isinstance(value, dict) and literal(value, field) == '""')
         shown = field.examples[0] if example and field.examples else value
         unset = "  # unset; an example" if example and field.examples and not field.is_required() else ""
-        lines.append(f"#{name} = {literal(shown, field)}{unset}")
+        written = _inline(shown) if isinstance(shown, dict) else literal(shown, field)
+        lines.append(f"#{name} = {written}{unset}")
     return lines
 
 
@@ -118,7 +116,7 @@ def _rows(model: type[BaseModel]) -> Iterator[str]:
         value = default(field)
         if field.is_required():
             shown = "needed"
-        elif value is None:
+        elif value is None or value == {}:
             shown = "unset"
         else:
             shown = f"`{_inline(value) if isinstance(value, dict) else literal(value, field)}`"

@@ -17,6 +17,7 @@ import aiohttp
 
 from gateway.config import Config
 from gateway.config.checks import needs_credential
+from gateway.config.kinds import missing_extra
 from gateway.upstream.settings import TransportSettings, UpstreamSettings
 
 _MAX_TOKENS = 10
@@ -65,8 +66,10 @@ async def _try(
     key = upstream.api_key.get_secret_value()
     if needs_credential(upstream):
         return Verdict(upstream.name, ok=False, finding="invalid: it has no key", advice="set ANTHROPIC_API_KEY")
-    headers = {"anthropic-version": "2023-06-01"} | ({"x-api-key": key} if key else {})
     body = {"model": model, "max_tokens": _MAX_TOKENS, "messages": [{"role": "user", "content": "Say hello."}]}
+    if upstream.kind != "anthropic":
+        return await _try_cloud(upstream, body, transport)
+    headers = {"anthropic-version": "2023-06-01"} | ({"x-api-key": key} if key else {})
     url = str(upstream.base_url).rstrip("/") + "/v1/messages"
     try:
         async with session.post(url, json=body, headers=headers, allow_redirects=False) as response:
@@ -75,6 +78,14 @@ async def _try(
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         ok, finding, advice = unreachable(error, transport)
     return Verdict(upstream.name, ok, finding.replace(key, "…") if key else finding, advice)
+
+
+async def _try_cloud(upstream: UpstreamSettings, body: dict[str, Any], transport: TransportSettings) -> Verdict:
+    if (missing := missing_extra(upstream)) is not None:
+        return Verdict(upstream.name, ok=False, finding="not asked", advice=missing)
+    from gateway.cli.live_cloud import ask_cloud  # noqa: PLC0415 - imports Claude's SDK, and needs an extra
+
+    return Verdict(upstream.name, *await ask_cloud(upstream, body, transport, judge))
 
 
 def judge(status: int, body: bytes, model: str) -> tuple[bool, str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.config.assemble import Config
 from gateway.config.fields import Path
+from gateway.config.kinds import misfits, missing_extra
 from gateway.core.addresses import is_loopback
 from gateway.core.plans import Plan
 from gateway.core.quota.share import counted_limits
@@ -31,6 +32,8 @@ def broken_references(config: Config) -> Iterator[tuple[Path, Any, str]]:
         if upstream.name in seen:
             yield ("upstreams", index, "name"), upstream.name, "another upstream has this name; metrics need them apart"
         seen.add(upstream.name)
+        for key, complaint in misfits(upstream):
+            yield ("upstreams", index, key), getattr(upstream, key), complaint
 
 
 def problems(config: Config) -> list[str]:
@@ -47,8 +50,9 @@ def problems(config: Config) -> list[str]:
     found += [
         f"base_url of upstream {upstream.name} ends in /v1: leave that out, the routes bring it."
         for upstream in config.upstreams
-        if (upstream.base_url.path or "").rstrip("/").endswith("/v1")
+        if upstream.kind == "anthropic" and (upstream.base_url.path or "").rstrip("/").endswith("/v1")
     ]
+    found += [told for upstream in config.upstreams if (told := missing_extra(upstream)) is not None]
     found += [
         f"base_url of upstream {upstream.name} is this gateway ({config.server.listen}): requests would go round "
         "in a circle. If ANTHROPIC_BASE_URL is set for a client on this machine, unset it for the gateway."
@@ -121,7 +125,8 @@ def missing_credentials(config: Config) -> list[str]:
 
 def needs_credential(upstream: UpstreamSettings) -> bool:
     """Say whether the upstream cannot answer for want of a key; a compatible one may take none."""
-    return upstream.base_url.host == _CLAUDE and not upstream.api_key.get_secret_value()
+    claude = upstream.kind == "anthropic" and upstream.base_url.host == _CLAUDE
+    return claude and not upstream.api_key.get_secret_value()
 
 
 def has_total_limit(plan: Plan) -> bool:

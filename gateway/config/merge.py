@@ -35,14 +35,15 @@ class Merged:
 
     def has(self, path: Path) -> bool:
         """Say whether any layer set the value at a path."""
-        return self._at(path) is not None
+        return self.value(path) is not None
 
     def winner(self, path: Path) -> str | None:
         """Say which key, and where, sets the value at a path; None when it is unset or empty."""
         origin = self.origin(path)
-        return f"{origin.written(path)} ({origin.where})" if origin and self._at(path) else None
+        return f"{origin.written(path)} ({origin.where})" if origin and self.value(path) else None
 
-    def _at(self, path: Path) -> Any:
+    def value(self, path: Path) -> Any:
+        """Return the value at a path as it was written, None where there is none."""
         here: Any = self.data
         for step in path:
             try:

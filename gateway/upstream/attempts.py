@@ -15,6 +15,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from gateway.core.breaker import is_failure
 from gateway.core.call import Call
@@ -28,13 +29,12 @@ from gateway.core.errors import (
 )
 from gateway.core.pauses import kind_of
 from gateway.core.retry import Next, after_error, after_refusal, next_wait, retry_after
-from gateway.upstream.client import Upstream
-from gateway.upstream.connection import Connection, Exchange
+from gateway.upstream.interface import Exchange, Upstream
 from gateway.upstream.routing import Candidate, Upstreams
 from gateway.upstream.settings import TransportSettings
 
 # Waits until the future is done (True) or the seconds are over (False); may raise to give up.
-Wait = Callable[["asyncio.Future[None] | asyncio.Future[Connection]", float], Awaitable[bool]]
+Wait = Callable[["asyncio.Future[Any]", float], Awaitable[bool]]
 
 _FIRST_ERROR = 400
 
@@ -257,6 +257,6 @@ class Attempts:
         return silent and self.started is not None and 2 * self.last_started <= self.started + now
 
 
-def _give_back(future: asyncio.Future[Connection]) -> None:
+def _give_back(future: asyncio.Future[Any]) -> None:
     if not future.cancel() and future.exception() is None:
         future.result().close()

@@ -19,7 +19,7 @@ from gateway.core.breaker import Breaker, BreakerPolicy, State
 from gateway.core.errors import GatewayError, UpstreamRefused, UpstreamUnavailable
 from gateway.core.pauses import MAX_PAUSES, Kind, Pauses, until_refilled
 from gateway.core.retry import CREDENTIAL_STATUSES, retry_after
-from gateway.upstream.client import Upstream
+from gateway.upstream.interface import Upstream
 from gateway.upstream.settings import TransportSettings
 
 _FIRST_ERROR = 400

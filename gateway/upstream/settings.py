@@ -22,21 +22,94 @@ ProxyUrl = Annotated[str | None, AfterValidator(_with_scheme), Confidential()]
 
 
 class UpstreamSettings(BaseModel):
-    """One address of Claude with its credential."""
+    """One address of Claude with its credential. Which keys belong to which kind: ``gateway.config.kinds``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field("claude", min_length=1, max_length=40, description="Its name in logs and metrics.")
-    kind: Literal["anthropic"] = Field(
-        "anthropic", description="Protocol: Claude's own API, or one compatible with it."
+    kind: Literal["anthropic", "bedrock", "vertex"] = Field(
+        "anthropic",
+        description="Protocol: Claude's own API or one compatible with it, Amazon Bedrock, or Google's Vertex AI. The "
+        "clouds need an extra: pip install 'tokenweir[bedrock]' or 'tokenweir[vertex]'.",
     )
-    base_url: HttpUrl = Field(HttpUrl("https://api.anthropic.com"), description="Without /v1.")
+    base_url: HttpUrl = Field(
+        HttpUrl("https://api.anthropic.com"), description="Without /v1. Of a cloud the region's own, unless set."
+    )
     api_key: SecretStr = Field(
-        SecretStr(""), description="Sent as x-api-key. ANTHROPIC_API_KEY makes the first upstream."
+        SecretStr(""),
+        description="Sent as x-api-key. ANTHROPIC_API_KEY makes the first upstream. Kind bedrock: a Bedrock API key.",
     )
     api_key_file: str | None = Field(
         None, examples=["/run/secrets/anthropic_api_key"], description="File that holds the key, instead of api_key."
     )
+    region: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9-]+$",
+        examples=["us-east-1"],
+        description="Needed for the clouds: us-east-1, us-east5, and for Vertex AI also global, us and eu.",
+    )
+    project: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9.:-]+$",
+        examples=["my-project"],
+        description="Needed for kind vertex: the Google Cloud project.",
+    )
+    access_key: SecretStr | None = Field(
+        None,
+        examples=["AKIA…"],
+        description="Kind bedrock: AWS access key id. Without it, and without api_key, AWS's own chain is asked: "
+        "variables, profile, container, instance.",
+    )
+    access_key_file: str | None = Field(
+        None, examples=["/run/secrets/aws_access_key"], description="File that holds access_key."
+    )
+    secret_key: SecretStr | None = Field(None, examples=["…"], description="The secret that belongs to access_key.")
+    secret_key_file: str | None = Field(
+        None, examples=["/run/secrets/aws_secret_key"], description="File that holds secret_key."
+    )
+    session_token: SecretStr | None = Field(
+        None, examples=["…"], description="The token that belongs to a temporary access_key."
+    )
+    session_token_file: str | None = Field(
+        None, examples=["/run/secrets/aws_session_token"], description="File that holds session_token."
+    )
+    access_token: SecretStr | None = Field(
+        None,
+        examples=["ya29.…"],
+        description="Kind vertex: an OAuth access token, which Google lets live for an hour. Without it the "
+        "application-default credentials are used, and renewed.",
+    )
+    access_token_file: str | None = Field(
+        None, examples=["/run/secrets/google_access_token"], description="File that holds access_token."
+    )
+    models: dict[str, str] = Field(
+        default_factory=dict,
+        examples=[{"claude-sonnet-4-5": "us.anthropic.claude-sonnet-4-5-20250929-v1:0"}],
+        description="Clouds: their name of a model, by the name that clients use; also as [upstreams.models]. A name "
+        "that is not here is sent as it is.",
+    )
+
+    def model_post_init(self, _context: object, /) -> None:
+        """Fill in the cloud's address, which follows from its region."""
+        if "base_url" not in self.model_fields_set and (address := _address_of(self.kind, self.region)) is not None:
+            # The model is frozen for everyone else; here it is still being made.
+            self.__dict__["base_url"] = HttpUrl(address)
+
+
+# Where Vertex AI is in several regions at once; as in Claude's SDK.
+_MULTI_REGION = {
+    "global": "https://aiplatform.googleapis.com/v1",
+    "us": "https://aiplatform.us.rep.googleapis.com/v1",
+    "eu": "https://aiplatform.eu.rep.googleapis.com/v1",
+}
+
+
+def _address_of(kind: str, region: str | None) -> str | None:
+    if region is None or kind == "anthropic":
+        return None
+    if kind == "bedrock":
+        return f"https://bedrock-runtime.{region}.amazonaws.com"
+    return _MULTI_REGION.get(region, f"https://{region}-aiplatform.googleapis.com/v1")
 
 
 class TransportSettings(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from aiohttp import web
 
@@ -22,7 +22,7 @@ from gateway.core.errors import (
 from gateway.core.principal import Principal
 from gateway.upstream.attempts import Attempts
 from gateway.upstream.collect import Collector
-from gateway.upstream.connection import Connection, Exchange
+from gateway.upstream.interface import Exchange
 from gateway.web.dialects import Dialect
 from gateway.web.record import Record
 from gateway.web.services import Services
@@ -64,7 +64,7 @@ class Job:
             self._cut_error = error
             self._wake()
 
-    async def wait(self, future: asyncio.Future[None] | asyncio.Future[Connection], seconds: float) -> bool:
+    async def wait(self, future: asyncio.Future[Any], seconds: float) -> bool:
         """Wait for a future; False when the seconds are over first.
 
         Raises:
@@ -84,7 +84,7 @@ class Job:
             await self._sleep(future, min(end, self.deadline, until) - now)
         return True
 
-    async def _sleep(self, future: asyncio.Future[None] | asyncio.Future[Connection], seconds: float) -> None:
+    async def _sleep(self, future: asyncio.Future[Any], seconds: float) -> None:
         """Return when the future is done, the seconds are over, or the job is cut; a tenth of asyncio.wait's price."""
         self._woken = self._loop.create_future()
         timer = self._loop.call_later(seconds, self._wake)
