@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol, cast
 
 import httptools
@@ -58,10 +59,10 @@ class Exchange:
         "_batch",
         "_connection",
         "_failure",
-        "_head_size",
         "_held",
         "_max_headers",
         "_parser",
+        "_raw",
         "_read_ahead",
         "_sink",
         "_until_close",
@@ -78,13 +79,14 @@ class Exchange:
         self, connection: Connection, loop: asyncio.AbstractEventLoop, max_headers: int, read_ahead: int
     ) -> None:
         self._connection = connection
+        self._raw: list[tuple[bytes, bytes]] = []
         self._parser = httptools.HttpResponseParser(self)
         self._sink: BodySink | None = None
         self._batch: list[bytes] = []
         self._failure: GatewayError | None = None
         self._max_headers = max_headers
         self._read_ahead = read_ahead
-        self._head_size = self._barren = 0
+        self._barren = 0
         self._held = False
         self._until_close = False
         self.head: asyncio.Future[None] = loop.create_future()
@@ -177,21 +179,20 @@ class Exchange:
             raise UpstreamMalformed("Claude answered twice.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; what comes after the body is passed over."""
-        self._head_size += len(name) + len(value) + _HEADER_OVERHEAD
-        if self._head_size > self._max_headers:
-            raise UpstreamMalformed("The head of Claude's answer is too large.")
-        if not self.head.done():
-            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        """Keep a header; they are looked at when all are there."""
+        self._raw.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Tell who waits for the head; an interim answer (103) is passed over."""
+        """Tell who waits for the head; an interim answer (103) is passed over, and so is what comes after the body."""
+        raw, self._raw = self._raw, []
+        if sum([len(name) + len(value) for name, value in raw]) + _HEADER_OVERHEAD * len(raw) > self._max_headers:
+            raise UpstreamMalformed("The head of Claude's answer is too large.")
         self.status = self._parser.get_status_code()
         if self.status < _INFORMATIONAL:
-            self.headers.clear()
             return
-        chunked = self.headers.get("transfer-encoding", "").lower().endswith("chunked")
-        self._until_close = not chunked and "content-length" not in self.headers
+        headers = self.headers = {_lower(name): value.decode("latin-1") for name, value in raw}
+        chunked = headers.get("transfer-encoding", "").lower().endswith("chunked")
+        self._until_close = not chunked and "content-length" not in headers
         if not self.head.done():
             self.head.set_result(None)
 
@@ -345,6 +346,12 @@ class Connection(asyncio.Protocol):
             self._on_idle(self)
         else:
             self.close()
+
+
+@lru_cache(maxsize=128)
+def _lower(name: bytes) -> str:
+    """Return a header's name as it is looked for; there are a few dozen, again and again."""
+    return name.decode("latin-1").lower()
 
 
 def _malformed(error: Exception) -> UpstreamMalformed:
