@@ -63,8 +63,8 @@ class Group:
         self._counts = Counts()
         self._pauses: Counter[int] = Counter()
         self._changing = asyncio.Lock()
-        self._changes = TaskOwner(self._failed)
-        self._endings = TaskOwner(self._failed)
+        self._changes = TaskOwner(journal.fault)
+        self._endings = TaskOwner(journal.fault)
         self._reload_wanted = False
         self._reloading = False
 
@@ -278,9 +278,6 @@ class Group:
     def _close_doors(self) -> None:
         self._slots.close()
         self.doors.close()
-
-    def _failed(self, error: BaseException) -> None:
-        self._journal.error("the supervisor has a fault", reason=repr(error))
 
 
 def _check(member: Member, patience: float, *, well: bool) -> None:

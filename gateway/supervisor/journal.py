@@ -47,6 +47,10 @@ class Journal:
         """Tell what went wrong."""
         self._line("error", event, fields)
 
+    def fault(self, error: BaseException) -> None:
+        """Tell that we are wrong."""
+        self.error("the supervisor has a fault", reason=repr(error))
+
     def say(self, text: str) -> None:
         """Write a line that is no log line."""
         self._write(f"{text}\n")

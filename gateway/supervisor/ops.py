@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from gateway.supervisor.group import Group
+from gateway.tasks import TaskOwner
 
 _LONGEST_HEAD = 16 * 1024
 _MOST_CONNECTIONS = 64
@@ -44,23 +45,29 @@ class Ops:
 
     Args:
         group: The workers.
+        failed: Told of a fault of ours.
     """
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Group, failed: Callable[[BaseException], None]) -> None:
         self._group = group
         self._connections = 0
+        self._tasks = TaskOwner(failed)
         self._rendering = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
         self._server: asyncio.Server | None = None
 
     async def serve(self, sock: socket.socket) -> None:
         """Answer on a bound socket."""
-        self._server = await asyncio.start_server(self._connected, sock=sock, limit=_LONGEST_HEAD)
+        self._server = await asyncio.start_server(self._accepted, sock=sock, limit=_LONGEST_HEAD)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Answer no more."""
         if self._server is not None:
             self._server.close()
+        await self._tasks.close()
         self._rendering.shutdown(wait=False)
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.spawn(self._connected(reader, writer))
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1

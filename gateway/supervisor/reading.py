@@ -23,7 +23,7 @@ async def read_anew(current: Handover, children: Children) -> Handover:
     out, said = memory(), memory()
     try:
         status = await _run([*current.command, "-m", "gateway", *current.arguments], out, said, children)
-        if status:
+        if status or not content(out):
             reason = content(said).decode("utf-8", "replace").replace("error: ", "").strip()
             raise Refused(reason or f"it could not be read: status {status}")
         found = read(out)

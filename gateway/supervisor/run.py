@@ -53,10 +53,10 @@ async def _supervise(handover: Handover, journal: Journal) -> None:
     children = Children()
     signals = _listen(children)
     async with AsyncExitStack() as stack:
-        tasks = TaskOwner(lambda error: journal.error("the supervisor has a fault", reason=repr(error)))
+        tasks = TaskOwner(journal.fault)
         group = Group(handover, journal, children)
-        ops = Ops(group)
-        stack.callback(ops.close)
+        ops = Ops(group, journal.fault)
+        stack.push_async_callback(ops.close)
         stack.push_async_callback(group.close)
         stack.push_async_callback(tasks.close)
         sock = bound(handover.ops_listen, handover.addresses[1], "--ops-listen")

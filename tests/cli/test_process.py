@@ -5,69 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from contextlib import asynccontextmanager
 
-import aiohttp
 import pytest
 
-from tests.support.process import ROOT, command, make_key, process, serving
+from tests.support.process import ROOT, command, process, serving
 from tests.support.raw_client import connected, request_bytes
-from tests.support.scripted_upstream import BLOCK, END, SSE_HEAD, START, scripted_upstream, text_delta
-
-KEY = {"ANTHROPIC_API_KEY": "sk-ant-mine"}
-AT_ONCE = {**KEY, "TOKENWEIR_SERVER__DRAIN_DELAY": "0"}
-
-
-class Slow:
-    """A Claude that begins its answer, and ends it when told to."""
-
-    def __init__(self) -> None:
-        self.finish = asyncio.Event()
-
-    async def __call__(self, peer) -> None:
-        await peer.send(SSE_HEAD)
-        await peer.chunk(START + BLOCK + text_delta("Hel"))
-        await self.finish.wait()
-        await peer.chunk(text_delta("lo") + END)
-        await peer.end()
-
-
-@asynccontextmanager
-async def streaming_gateway(directory, **variables):
-    """A gateway process, a Claude that takes its time, and a key."""
-    slow = Slow()
-    async with (
-        scripted_upstream(slow) as claude,
-        serving(directory, "serve", **{**KEY, **variables}, ANTHROPIC_BASE_URL=claude.url) as gateway,
-        aiohttp.ClientSession() as http,
-    ):
-        try:
-            yield gateway, http, {"x-api-key": make_key(directory)}, slow
-        finally:
-            slow.finish.set()
-
-
-def chat(gateway, http, headers):
-    return http.post(f"{gateway.url}/api/chat/stream", json={"message": "hi"}, headers=headers)
-
-
-def claudes_own(gateway, http, headers):
-    body = {"model": "claude-x", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "hi"}]}
-    return http.post(f"{gateway.url}/v1/messages", json=body, headers=headers)
-
-
-async def begin(response) -> bytes:
-    """Read until the first token."""
-    read = b""
-    async with asyncio.timeout(15):
-        while b"Hel" not in read:
-            read += await response.content.readany()
-    return read
-
-
-async def rest(response) -> bytes:
-    async with asyncio.timeout(15):
-        return await response.content.read()
+from tests.support.streaming import AT_ONCE, KEY, begin, chat, claudes_own, rest, streaming_gateway
 
 
 async def refused(url: str) -> None:
