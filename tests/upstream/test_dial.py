@@ -6,6 +6,8 @@ import asyncio
 import socket
 import ssl
 import threading
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import trustme
@@ -207,6 +209,30 @@ async def test_a_proxy_cannot_pass_for_claude(authority, trusted, spawned):
             await within(upstream.pool.acquire())
         assert "Hostname mismatch" in caught.value.detail
         assert claude.requests == []
+
+
+async def test_a_certificate_that_has_expired(authority, trusted):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    last_year = datetime.now(UTC) - timedelta(days=365)
+    authority.issue_cert("localhost", not_after=last_year).configure_cert(context)
+    async with scripted_upstream(HELLO, tls=context) as claude:
+        tls = ssl.create_default_context(cafile=trusted)
+        failed = await failure(dialer("localhost", port_of(claude.url), tls=tls))
+        assert failed.step == "tls"
+        assert failed.error.detail.endswith("failed: the certificate is not trusted: certificate has expired")
+
+
+async def test_something_that_speaks_no_tls():
+    async def plain(_reader, writer):
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(plain, "127.0.0.1", 0)
+    with closing(server):
+        port = server.sockets[0].getsockname()[1]
+        failed = await failure(dialer("127.0.0.1", port, tls=ssl.create_default_context()))
+        assert failed.step == "tls"
+        assert failed.error.detail.startswith(f"TLS with 127.0.0.1:{port} failed: ")
 
 
 async def test_an_http_upstream_is_reached_through_a_tunnel_too(spawned):
