@@ -51,6 +51,7 @@ from gateway.web.services import SERVICES, Services
 from gateway.web.settings import ServerSettings
 from gateway.web.shedding import Shedder
 from gateway.web.streams import Streams
+from gateway.web.telling import Telling
 
 log = structlog.get_logger()
 
@@ -163,6 +164,7 @@ def open_store(config: Config, stack: AsyncExitStack | ExitStack) -> tuple[Store
 
 
 def _close(services: Services) -> None:
+    services.telling.flush()
     for upstream in services.upstreams:
         upstream.pool.close()
 
@@ -208,13 +210,17 @@ def _services(
         holds=holds,
         prices=prices,
         metrics=metrics,
-        log_outcome=log_to.log_outcome,
-        log_fault=lambda error, request_id: log.error("request failed", request_id=request_id, exc_info=error),
+        telling=Telling(prices, metrics.observe, log_to.log_outcome, _log_fault, config.log.gather),
+        log_fault=_log_fault,
         pseudonym=_pseudonym(peppers),
         streams=streams,
         bodies=BodyBudget(int(config.server.max_bodies)),
         pings={"keys": directory.ping},
     )
+
+
+def _log_fault(error: BaseException, request_id: str) -> None:
+    log.error("request failed", request_id=request_id, exc_info=error)
 
 
 def _public(services: Services, room: Capacity) -> Runner:

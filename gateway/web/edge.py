@@ -48,14 +48,7 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
         # The client is gone. Of any other exception aiohttp logs that it is a fault of ours, and composes a 500.
         raise asyncio.CancelledError from None
     finally:
-        tell(record, services)
-
-
-def tell(record: Record, services: Services) -> None:
-    """Tell a request's outcome to the metrics and to the log; once, at its end."""
-    outcome = record.outcome(services.prices)
-    services.metrics.observe(outcome)
-    services.log_outcome(outcome, record.address)
+        services.telling.tell(record)
 
 
 async def _guarded(request: web.Request, handler: Handler, services: Services, record: Record) -> web.StreamResponse:
@@ -122,7 +115,7 @@ def _unexpected(request: web.Request, response: web.StreamResponse, services: Se
         told = orjson.dumps(dialect_of(request.path).error_body(error, record.request_id))
         response.body, response.content_type = told, "application/json"
         response.headers["Content-Length"] = str(len(told))  # its head is made already
-    tell(record, services)
+    services.telling.tell(record)
     return record
 
 

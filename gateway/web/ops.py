@@ -45,7 +45,9 @@ async def readyz(request: web.Request) -> web.Response:
 
 async def metrics(request: web.Request) -> web.Response:
     """Return what Prometheus scrapes; rendered beside the loop."""
-    body, content_type = await request.app[SHOWN].services.metrics.render(request.headers.get("Accept", ""))
+    services = request.app[SHOWN].services
+    services.telling.flush()
+    body, content_type = await services.metrics.render(request.headers.get("Accept", ""))
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 

@@ -28,6 +28,7 @@ class Record:
     method: str
     address: str
     started: float = field(default_factory=time.monotonic)
+    ended: float | None = None
     client_request_id: str | None = None
     traceparent: str = ""
     tracestate: str = ""
@@ -72,8 +73,8 @@ class Record:
         return None if moment is None else moment - self.started
 
     def outcome(self, prices: PriceBook) -> Outcome:
-        """Return how it ended, now."""
-        now = time.monotonic()
+        """Return how it ended, and now unless it has."""
+        now = time.monotonic() if self.ended is None else self.ended
         fold, timing, error = self.fold, self.timing, self.error
         usage, cost = self.bill(prices)
         first = timing.first_token

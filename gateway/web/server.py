@@ -31,7 +31,6 @@ from gateway.core.trace import new_request_id
 from gateway.web.accept import Heads, Looking
 from gateway.web.client_side import reset
 from gateway.web.dialects import CHAT, Dialect, dialect_of
-from gateway.web.edge import tell
 from gateway.web.record import Record
 from gateway.web.services import Services
 from gateway.web.settings import ServerSettings
@@ -172,7 +171,7 @@ class _Protocol(RequestHandler):
         record = Record(request_id, method, services.proxies.client_address(peer[0] if peer else ""))
         record.fail(error)
         record.status = error.status
-        tell(record, services)
+        services.telling.tell(record)
 
     def _error(self, status: int, exc: BaseException | None) -> GatewayError:
         if status == HTTPStatus.REQUEST_TIMEOUT:

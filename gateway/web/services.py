@@ -10,7 +10,6 @@ from aiohttp import web
 from gateway.core.addresses import TrustedProxies
 from gateway.core.dialects.settings import ChatSettings
 from gateway.core.origins import Origins
-from gateway.core.outcome import Outcome
 from gateway.core.pricing import PriceBook
 from gateway.core.quota.holds import HoldStore
 from gateway.identity.directory import Directory
@@ -22,6 +21,7 @@ from gateway.web.body import BodyBudget
 from gateway.web.entitlements import Entitlements
 from gateway.web.settings import ServerSettings
 from gateway.web.streams import Streams
+from gateway.web.telling import Telling
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Services:
     holds: HoldStore
     prices: PriceBook
     metrics: Metrics
-    log_outcome: Callable[[Outcome, str | None], None]
+    telling: Telling
     log_fault: Callable[[BaseException, str], None]
     pseudonym: Callable[[str], str]
     streams: Streams

@@ -30,12 +30,14 @@ def configuration(data_dir: Path, upstream_url: str, **sections: Any) -> Config:
     # Connections opened ahead of need would be counted with those that a test asked for.
     upstream = {"retry_budget": 5, "warm_connections": 0, **sections.pop("upstream", {})}
     keys = {"read_timeout": 30, **sections.pop("keys", {})}  # a machine that is busy testing may stall for seconds
+    log = {"gather": 0, **sections.pop("log", {})}  # what a test did is told when it looks
     return Config(
         data_dir=data_dir,
         server=server,
         upstreams=[{"name": "claude", "base_url": upstream_url, "api_key": "sk-ant-secret-of-the-operator"}],
         upstream=upstream,
         keys=keys,
+        log=log,
         **sections,
     )
 

@@ -24,12 +24,9 @@ class Outcomes:
     def __init__(self) -> None:
         self.all: list[Outcome] = []
         self.addresses: list[str | None] = []
-        self.broken = False
         self._told = asyncio.Event()
 
     def log_outcome(self, outcome: Outcome, address: str | None = None) -> None:
-        if self.broken:
-            raise RuntimeError("the secret detail of a bug")
         self.all.append(outcome)
         self.addresses.append(address)
         self._told.set()

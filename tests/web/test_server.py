@@ -192,30 +192,30 @@ async def test_a_query_as_long_as_the_frontends_may_send_reaches_the_route(tmp_p
 
 async def test_a_fault_while_the_answer_is_finished_is_a_500_without_details(tmp_path):
     """Nothing foreseen: the code that tells the outcome breaks, outside of every net but the last."""
-    async with observed(configuration(tmp_path, NOWHERE)) as (caller, outcomes), connected(caller.gateway.url) as wire:
-        outcomes.broken = True
+    async with serving(configuration(tmp_path, NOWHERE)) as caller, connected(caller.gateway.url) as wire:
+        caller.gateway.services.telling._ended = None
         await wire.send(request_bytes("GET", "/health"))
         status, _, body = await wire.answer()
         assert await wire.rest() == b""
-        outcomes.broken = False
+        caller.gateway.services.telling._ended = []
     assert status == 500
     assert json.loads(body)["code"] == "internal_error"
-    assert b"secret detail" not in body
+    assert b"NoneType" not in body
 
 
 async def test_a_fault_after_the_stream_has_begun_resets_the_connection(tmp_path):
     """HTTP/1.0 has no framing: a second answer, or an end in order, would pass for the end of the stream."""
     async with (
         scripted_upstream() as claude,
-        observed(configuration(tmp_path, claude.url)) as (caller, outcomes),
+        serving(configuration(tmp_path, claude.url)) as caller,
         connected(caller.gateway.url) as wire,
     ):
-        outcomes.broken = True
+        caller.gateway.services.telling._ended = None
         head = f"GET /api/chat/stream?message=hi HTTP/1.0\r\nAuthorization: Bearer {caller.key}\r\n\r\n"
         await wire.send(head.encode())
         with pytest.raises(ConnectionResetError):
             await wire.rest()
-        outcomes.broken = False
+        caller.gateway.services.telling._ended = []
 
 
 async def test_garbage_behind_a_request_does_not_disturb_its_answer(tmp_path):
