@@ -18,6 +18,7 @@ import aiohttp
 from gateway.config import Config
 from gateway.config.checks import needs_credential
 from gateway.config.kinds import missing_extra
+from gateway.upstream.proxy import proxy_for
 from gateway.upstream.settings import TransportSettings, UpstreamSettings
 
 _MAX_TOKENS = 10
@@ -56,7 +57,7 @@ async def try_upstreams(config: Config) -> list[Verdict]:
         advice = f"upstream.ca_file is {transport.ca_file}: make it a file of certificates in PEM form"
         found = f"not asked: {error.strerror or error}"
         return [Verdict(upstream.name, ok=False, finding=found, advice=advice) for upstream in config.upstreams]
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True) as session:
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         return [await _try(session, upstream, config.chat.model, transport) for upstream in config.upstreams]
 
 
@@ -72,12 +73,26 @@ async def _try(
     headers = {"anthropic-version": "2023-06-01"} | ({"x-api-key": key} if key else {})
     url = str(upstream.base_url).rstrip("/") + "/v1/messages"
     try:
-        async with session.post(url, json=body, headers=headers, allow_redirects=False) as response:
+        way = _way(upstream, transport)
+    except ValueError as error:
+        advice = f"set upstream.{upstream.base_url.scheme}_proxy to a proxy that can be used, or to off"
+        return Verdict(upstream.name, ok=False, finding=f"not asked: {error}", advice=advice)
+    try:
+        async with session.post(url, json=body, headers=headers, allow_redirects=False, **way) as response:
             answer = await response.content.read(_LONGEST_ANSWER)
             ok, finding, advice = judge(response.status, answer, model)
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         ok, finding, advice = unreachable(error, transport)
     return Verdict(upstream.name, ok, finding.replace(key, "…") if key else finding, advice)
+
+
+def _way(upstream: UpstreamSettings, transport: TransportSettings) -> dict[str, Any]:
+    """Return the proxy to ask through, as the gateway itself does, in aiohttp's words."""
+    proxy = proxy_for(upstream.base_url, transport)
+    if proxy is None:
+        return {}
+    told = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
+    return {"proxy": f"http://{proxy}", "proxy_headers": told}
 
 
 async def _try_cloud(upstream: UpstreamSettings, body: dict[str, Any], transport: TransportSettings) -> Verdict:
@@ -117,6 +132,8 @@ def unreachable(error: Exception, transport: TransportSettings) -> tuple[bool, s
     """Say why no answer came."""
     reason, advice = "the request failed", "check base_url and the network"
     match error:
+        case aiohttp.ClientHttpProxyError() | aiohttp.ClientProxyConnectionError():
+            reason, advice = _proxy_trouble(error), "check upstream.https_proxy (or HTTPS_PROXY) and its credential"
         case aiohttp.ClientConnectorDNSError():
             reason, advice = f"no address for {error.host}", "check base_url and this machine's DNS"
         case aiohttp.ClientConnectorCertificateError():
@@ -142,6 +159,12 @@ def unreachable(error: Exception, transport: TransportSettings) -> tuple[bool, s
         case _:
             return False, "invalid: the key holds characters that no header may", "set api_key to the key alone"
     return False, f"unreachable: {reason}", advice
+
+
+def _proxy_trouble(error: aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError) -> str:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy refused with status {error.status}"
+    return f"no connection to the proxy {error.host}:{error.port}: {_reason(error)}"
 
 
 def _reason(error: aiohttp.ClientConnectorError) -> str:

@@ -12,6 +12,8 @@ from aiohttp.test_utils import TestServer
 
 from gateway.cli.live import Verdict, try_upstreams
 from gateway.config import Config
+from tests.support.tunnel_proxy import tunnel_proxy
+from tests.support.upstreams import refusing_port
 
 KEY = "sk-ant-hush-hush-hush-hush"
 MESSAGE = {"type": "message", "content": [{"type": "text", "text": "Hello"}], "usage": {"output_tokens": 2}}
@@ -229,3 +231,28 @@ async def test_a_key_that_no_header_can_carry_is_invalid():
     assert found.finding == "invalid: the key holds characters that no header may"
     assert found.advice == "set api_key to the key alone"
     assert claude.requests == []
+
+
+async def test_it_goes_through_the_gateways_proxy():
+    async with tunnel_proxy() as proxy:
+        proxy.says(b"HTTP/1.1 407 Nope\r\ncontent-length: 0\r\n\r\n")
+        url = proxy.url.replace("//", "//user:hush@")
+        (found,) = await try_upstreams(config("https://claude.example", https_proxy=url))
+        assert not found.ok
+        assert found.finding == "unreachable: the proxy refused with status 407"
+        assert "upstream.https_proxy" in found.advice
+        assert proxy.heads[0].startswith(b"CONNECT claude.example:443 HTTP/1.1\r\n")
+        assert b"Proxy-Authorization: Basic dXNlcjpodXNo\r\n" in proxy.heads[0]
+
+
+async def test_a_proxy_without_a_credential_that_is_not_there():
+    port = refusing_port()
+    (found,) = await try_upstreams(config("https://claude.example", https_proxy=f"127.0.0.1:{port}"))
+    assert found.finding.startswith(f"unreachable: no connection to the proxy 127.0.0.1:{port}: ")
+
+
+async def test_a_proxy_that_cannot_be_used_is_not_asked():
+    (found,) = await try_upstreams(config("https://claude.example", https_proxy="https://user:hush@proxy.example"))
+    assert found.finding.startswith("not asked: allowed: http://")
+    assert "hush" not in str(found)
+    assert found.advice == "set upstream.https_proxy to a proxy that can be used, or to off"
