@@ -162,6 +162,7 @@ class Relay:
         self._splitter = EventSplitter(limits.max_event)
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self._over = self._closed = False
         self._blocked: Client | None = None
         self._blocked_at = 0.0
@@ -410,12 +411,17 @@ class Relay:
     # The timer.
 
     def _arm(self) -> None:
+        """See to it that the timer fires in time; one that fires too early looks, and is set anew."""
+        if self._closed:
+            return
+        now = self._monotonic()
+        due = self._due(now)
         if self._timer is not None:
+            if self._timer_due <= due:
+                return
             self._timer.cancel()
-            self._timer = None
-        if not self._closed:
-            now = self._monotonic()
-            self._timer = self._loop.call_later(max(0.001, self._due(now) - now), self._tick)
+        self._timer_due = due
+        self._timer = self._loop.call_later(max(0.001, due - now), self._tick)
 
     def _due(self, now: float) -> float:
         limits = self._limits

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 # Two line ends in a row. A CR is not one before the byte after it is known, so that a CRLF is never cut in two.
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+# An event as Claude writes it: its name, its data, nothing else.
+_USUAL = re.compile(rb"event: ([^\r\n]*)\ndata: ([^\r\n]*)")
 _BOM = b"\xef\xbb\xbf"
 # A blank line is at most four bytes, so one that spans two chunks starts within the last three of the first.
 _SEAM = 3
@@ -127,6 +129,9 @@ def event_ends(raw: bytes) -> list[int]:
 
 def parse_event(event: bytes) -> tuple[bytes, bytes | None]:
     """Return the event's name (empty when it has none) and its data, None when it has none (a comment, a blank)."""
+    usual = _USUAL.fullmatch(event)
+    if usual is not None:
+        return usual[1], usual[2]
     name = b""
     data: list[bytes] = []
     for line in _LINE_END.split(event.removeprefix(_BOM)):

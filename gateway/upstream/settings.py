@@ -136,7 +136,9 @@ class TransportSettings(BaseModel):
         10_000, description="Connections to one upstream at a time; a stream holds one."
     )
     pool_timeout: Seconds = Field(5.0, description="Longest wait for a free connection; past it 503.")
-    keepalive: Annotated[int, Field(ge=0)] = Field(64, description="Idle connections kept for reuse.")
+    keepalive: Annotated[int, Field(ge=0)] = Field(
+        256, description="Idle connections kept for reuse: as many streams may end at a time and begin again."
+    )
     keepalive_timeout: Seconds = Field(
         30.0,
         description="Idle time after which one is closed, but for the warm ones; Claude's edge keeps longer.",
