@@ -21,7 +21,7 @@ from gateway.core.errors import Draining, InvalidRequest
 from gateway.upstream.cloud_client import Cloud, bound, http_client
 from gateway.upstream.cloud_errors import error_of
 from gateway.upstream.cloud_exchange import CloudExchange, ToldExchange
-from gateway.upstream.pool import Spawn
+from gateway.upstream.pool import Observer, Spawn, Unobserved
 from gateway.upstream.settings import TransportSettings, UpstreamSettings
 
 _MESSAGES = "/v1/messages"
@@ -43,14 +43,21 @@ class CloudUpstream:
         settings: Which, where, and the credential.
         transport: Bounds and deadlines.
         spawn: Starts a task that is drained at shutdown.
+        observer: Is told where to read how many requests are under way.
 
     Raises:
         ValueError: The proxy on the way to it cannot be used.
     """
 
-    def __init__(self, settings: UpstreamSettings, transport: TransportSettings, spawn: Spawn) -> None:
+    def __init__(
+        self,
+        settings: UpstreamSettings,
+        transport: TransportSettings,
+        spawn: Spawn,
+        observer: Observer | None = None,
+    ) -> None:
         self.name = settings.name
-        self.pool = CloudPool()
+        self.pool = CloudPool(observer or Unobserved())
         self._spawn = spawn
         self._models = settings.models
         self._max_refusal = int(transport.max_refusal)
@@ -96,16 +103,27 @@ class CloudUpstream:
 
 
 class CloudPool:
-    """The exchanges that are under way; their connections are the HTTP library's."""
+    """The exchanges that are under way; their connections are the HTTP library's.
 
-    def __init__(self) -> None:
+    Args:
+        observer: Is told where to read their number.
+    """
+
+    def __init__(self, observer: Observer) -> None:
         self._running: set[CloudExchange] = set()
         self._closed = False
+        self._observer = observer
+        observer.opened(self)
 
     @property
     def busy(self) -> int:
         """How many are under way."""
         return len(self._running)
+
+    @property
+    def idle(self) -> int:
+        """None: the HTTP library does not tell."""
+        return 0
 
     def acquire(self, *, fresh: bool = False) -> asyncio.Future[CloudPool.Turn]:  # noqa: ARG002 - the HTTP library chooses
         """Return a future of a turn to send, done at once."""
@@ -125,6 +143,7 @@ class CloudPool:
     def close(self) -> None:
         """End every exchange; who waits for one is told so."""
         self._closed = True
+        self._observer.closed(self)
         for exchange in tuple(self._running):
             exchange.stop()
 

@@ -53,6 +53,10 @@ class Connections(Protocol):
     def busy(self) -> int:
         """How many carry an exchange, or are being opened for one."""
 
+    @property
+    def idle(self) -> int:
+        """How many wait for one."""
+
     def acquire(self, *, fresh: bool = False) -> asyncio.Future[Any]:
         """Return a future of a connection, or of a GatewayError; cancel it to give up."""
 

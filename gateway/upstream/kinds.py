@@ -17,7 +17,7 @@ def open_upstream(
         settings: Kind, address and credential.
         transport: Bounds and deadlines.
         spawn: Starts a task that is drained at shutdown.
-        observer: Is told what happens to the connections to Claude's own API.
+        observer: Is told what happens to its connections.
 
     Raises:
         ValueError: The proxy on the way to it cannot be used.
@@ -29,4 +29,4 @@ def open_upstream(
     # Claude's SDK takes 50 MB and two seconds: only those pay for it who use it.
     from gateway.upstream.clouds import CloudUpstream  # noqa: PLC0415 - see above
 
-    return CloudUpstream(settings, transport, spawn)
+    return CloudUpstream(settings, transport, spawn, observer)

@@ -22,6 +22,7 @@ import structlog
 from gateway.core.errors import Draining, GatewayError, Overloaded, UpstreamUnreachable
 from gateway.upstream.connection import Connection
 from gateway.upstream.dial import Dialer, DialFailed
+from gateway.upstream.interface import Connections
 from gateway.upstream.settings import TransportSettings
 from gateway.upstream.warm import Warmth
 
@@ -33,10 +34,10 @@ Spawn = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 class Observer(Protocol):
     """Who is told what happens to one upstream's connections; never per request."""
 
-    def opened(self, pool: Pool) -> None:
+    def opened(self, pool: Connections) -> None:
         """The pool's numbers may be read from now on, from any thread."""
 
-    def closed(self, pool: Pool) -> None:
+    def closed(self, pool: Connections) -> None:
         """They do not count any more."""
 
     def connected(self, seconds: float) -> None:
@@ -52,10 +53,10 @@ class Observer(Protocol):
 class Unobserved:
     """Nobody."""
 
-    def opened(self, pool: Pool) -> None:
+    def opened(self, pool: Connections) -> None:
         """Pass over it."""
 
-    def closed(self, pool: Pool) -> None:
+    def closed(self, pool: Connections) -> None:
         """Pass over it."""
 
     def connected(self, seconds: float) -> None:

@@ -213,11 +213,21 @@ async def test_a_client_that_leaves_ends_the_answer_at_the_cloud(shop, kind):
     async with scripted_upstream(script) as cloud, shop(cloud) as caller:
         async with caller.post(MESSAGES, BODY) as response:
             await response.content.readany()
+            assert await busy(caller) == 1
             response.close()
             async with asyncio.timeout(10):
                 await closed.wait()
         (upstream,) = caller.gateway.services.upstreams
         await eventually(lambda: not upstream.pool.busy)
+        assert await busy(caller) == 0
+
+
+async def busy(caller) -> float:
+    """Return how many connections are busy, as operators see it."""
+    async with caller.session.get(f"{caller.gateway.ops_url}/metrics") as response:
+        text = await response.text()
+    (line,) = [line for line in text.splitlines() if "upstream_connections{" in line and 'state="busy"' in line]
+    return float(line.rpartition(" ")[2])
 
 
 async def test_a_client_that_reads_nothing_makes_the_cloud_wait(shop, kind):
