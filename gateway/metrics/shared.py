@@ -13,13 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import prometheus_client.values
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, Summary
 from prometheus_client.registry import Collector
 
 from gateway.core.cells import Cells, key_of
 
-# What of a collector's samples is not a series of its own.
-_CREATED = "_created"
 # Gauges that are not added up: two workers do not have two limits of open files.
 _MERGED = {"process_max_fds": "min", "process_open_fds": "max", "process_start_time_seconds": "min"}
 
@@ -96,8 +94,6 @@ class Sampled:
         """Copy them as they are now; reads files in /proc."""
         for metric in _read_when_scraped(self._registry):
             for sample in metric.samples:
-                if sample.name.endswith(_CREATED):
-                    continue
                 merged = "max" if metric.type == "info" else _MERGED.get(metric.name, "sum")
                 key = key_of(metric.type, metric.name, sample.name, sample.labels, metric.documentation, merged)
                 index = self._cells.index(key)
@@ -108,10 +104,13 @@ class Sampled:
 def _read_when_scraped(registry: CollectorRegistry) -> Iterator[Metric]:
     collectors: Iterable[Collector] = tuple(registry._collector_to_names)  # noqa: SLF001 - there is no public list
     for collector in collectors:
-        if not isinstance(collector, Counter | Gauge | Histogram) or _has_function(collector):
+        if not isinstance(collector, Counter | Gauge | Histogram | Summary) or _has_function(collector):
             yield from collector.collect()
 
 
-def _has_function(metric: Counter | Gauge | Histogram) -> bool:
+def _has_function(metric: Counter | Gauge | Histogram | Summary) -> bool:
+    """Say whether it is a gauge whose value is asked for."""
+    if not isinstance(metric, Gauge):
+        return False
     children = getattr(metric, "_metrics", {}).values()
     return any("_child_samples" in vars(one) for one in (metric, *children))

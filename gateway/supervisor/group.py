@@ -186,7 +186,8 @@ class Group:
         try:
             waiting = {member.ready for member in members}
             await asyncio.wait(waiting, timeout=handover.start_timeout, return_when=asyncio.FIRST_EXCEPTION)
-            for member in members:
+            # Those that know come first: what one says is a better reason than that another says nothing yet.
+            for member in sorted(members, key=lambda member: not member.ready.done()):
                 _check(member, handover.start_timeout, well=well)
         except BaseException:
             for member in members:

@@ -143,9 +143,7 @@ class Member:
         self.memory.release()
         self._map.close()
 
-    def _heard(self, message: Message, fds: list[int]) -> None:
-        for fd in fds:
-            os.close(fd)
+    def _heard(self, message: Message, _: list[int]) -> None:
         self.unanswered = 0
         if message["what"] == "status":
             for answer in self._asked:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from gateway.core.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound
+from gateway.core.trace import new_request_id
 from gateway.supervisor.group import Group
 from gateway.tasks import TaskOwner
 
@@ -21,7 +23,6 @@ _LONGEST_HEAD = 16 * 1024
 _MOST_CONNECTIONS = 64
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 _JSON = "application/json; charset=utf-8"
-_TEXT = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,11 @@ class Ops:
         async with asyncio.timeout(self._group.handover.keepalive_timeout):
             head = await reader.readuntil(b"\r\n\r\n")
         request = _parsed(head)
-        answer = _Answer(400, b"400: Bad Request", _TEXT) if request is None else await self._answer(request)
+        answer = (
+            _refusal(InvalidRequest("This is no request without a body."))
+            if request is None
+            else await self._answer(request)
+        )
         keeps = request is not None and request.keeps
         writer.write(_written(answer, head_only=request is not None and request.method == "HEAD", keeps=keeps))
         await writer.drain()
@@ -103,19 +108,23 @@ class Ops:
         }
         answer = answers.get(request.path)
         if answer is None:
-            return _Answer(404, b"404: Not Found", _TEXT)
+            return _refusal(NotFound("Not found. Served here: GET /livez, /readyz, /metrics and /openapi.json."))
         if request.method not in {"GET", "HEAD"}:
-            return _Answer(405, b"405: Method Not Allowed", _TEXT, {"Allow": "GET,HEAD"})
+            return _refusal(MethodNotAllowed(request.method, ("GET", "HEAD")), Allow="GET,HEAD")
         return await answer(request)
 
     async def _alive(self, _: _Request) -> _Answer:
-        return _Answer(200, b'{"status": "ok"}')
+        return _Answer(200, b'{"status":"ok"}')
 
     async def _ready(self, _: _Request) -> _Answer:
         checks, in_flight = await self._group.readiness()
         ready = all(result == "ok" for result in checks.values())
         body = {"status": "ok" if ready else "unavailable", "checks": checks, "in_flight": in_flight}
-        return _Answer(200 if ready else 503, json.dumps(body).encode(), headers={"Cache-Control": "no-store"})
+        return _Answer(
+            200 if ready else 503,
+            json.dumps(body, separators=(",", ":")).encode(),
+            headers={"Cache-Control": "no-store"},
+        )
 
     async def _metrics(self, request: _Request) -> _Answer:
         look, accept = self._group.look(), request.headers.get("accept", "")
@@ -125,6 +134,13 @@ class Ops:
 
     async def _document(self, _: _Request) -> _Answer:
         return _Answer(200, self._group.handover.ops_document.encode())
+
+
+def _refusal(error: GatewayError, **headers: str) -> _Answer:
+    """Return an error in the shape of the public address."""
+    request_id = new_request_id()
+    body = json.dumps({"error": str(error), "code": error.code, "requestId": request_id}, separators=(",", ":"))
+    return _Answer(error.status, body.encode(), headers={"X-Request-Id": request_id, **headers})
 
 
 def _parsed(head: bytes) -> _Request | None:
