@@ -196,9 +196,9 @@ class Metrics:
         """Count one sample of how late the event loop was."""
         self._families.lag.observe(seconds)
 
-    def connections(self, count: int) -> None:
-        """Take how many connections clients have."""
-        self._families.connections.set(count)
+    def connections(self, more: int) -> None:
+        """Take how many more connections clients have, or fewer."""
+        self._families.connections.inc(more)
 
     def connection_refused(self) -> None:
         """Count a connection that was one too many."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from http import HTTPStatus
 from typing import Any, Self, cast
 
 import orjson
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
@@ -102,9 +104,8 @@ class _Protocol(RequestHandler):
         message, self._body = self._messages[-1]
         if not isinstance(message, _ErrInfo):
             self._line = b""
-            if message.upgrade:
-                # Whatever follows is of a protocol that is not spoken here, or lost: aiohttp's parser drops it.
-                self._messages[-1] = message._replace(should_close=True), self._body
+            if len(self._messages) > 1 or message.upgrade or message.version is not HttpVersion11:
+                self._messages = deque((_tamed(message), body) for message, body in self._messages)
             return
         self._line = (self._line + data[:_TELLING])[:_TELLING] if between else b""
         request = self._current_request
@@ -195,6 +196,16 @@ class _Protocol(RequestHandler):
             self.force_close()
 
 
+def _tamed(message: RawRequestMessage | _ErrInfo) -> RawRequestMessage | _ErrInfo:
+    """Return what becomes of a request for another protocol, or of another version than 1.1."""
+    if isinstance(message, _ErrInfo):
+        return message
+    if message.version not in (HttpVersion10, HttpVersion11):
+        return _ErrInfo(HTTPStatus.BAD_REQUEST, BadHttpMessage("unknown version"), "")
+    # Whatever follows is of a protocol that is not spoken here, or lost: aiohttp's parser drops it.
+    return message._replace(should_close=True) if message.upgrade else message
+
+
 def _dialect_of(line: bytes) -> Dialect:
     """Return the dialect of a request line's beginning."""
     path = line.lstrip(b"\r\n").partition(b" ")[2].partition(b" ")[0]
@@ -205,6 +216,7 @@ class _Server(web.Server):
     """Makes our protocol for each connection."""
 
     services: Services | None = None
+    _counted = 0
     heads: Heads
     most: int
 
@@ -219,8 +231,13 @@ class _Server(web.Server):
     def look(self) -> None:
         """Give up the heads whose time is over; count the connections."""
         self.heads.sweep()
-        if self.services is not None:
-            self.services.metrics.connections(len(self._connections))
+        self.count(len(self._connections))
+
+    def count(self, connections: int) -> None:
+        """Tell how many connections there are; another server, of another configuration, may have some as well."""
+        if self.services is not None and connections != self._counted:
+            self.services.metrics.connections(connections - self._counted)
+            self._counted = connections
 
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""
@@ -269,6 +286,8 @@ class Runner(web.AppRunner):
         """End everything."""
         if self._looking is not None:
             self._looking.stop()
+        if isinstance(self.server, _Server):
+            self.server.count(0)
         await super().cleanup()
 
     async def accept(self, sock: socket.socket, backlog: int) -> web.SockSite:

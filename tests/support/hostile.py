@@ -40,9 +40,6 @@ async def fate_of(caller: Caller, outcomes: Outcomes, data: bytes, after: bytes 
     received = bytearray()
     closed = asyncio.Event()
 
-    def statuses() -> list[int]:
-        return [int(status) for status in _STATUS.findall(received)]
-
     def went_on() -> bool:
         return any(outcome.client_request_id == "after" for outcome in outcomes.all)
 
@@ -56,16 +53,21 @@ async def fate_of(caller: Caller, outcomes: Outcomes, data: bytes, after: bytes 
         reading = group.create_task(read(raw.reader))
         with contextlib.suppress(ConnectionError):
             await raw.send(data.replace(KEY, caller.key.encode()) + after)
-        await eventually(lambda: closed.is_set() or (went_on() and len(statuses()) >= len(outcomes.all)))
-        fate = Fate(statuses(), [outcome.status for outcome in outcomes.all], closed.is_set(), went_on())
+        await eventually(lambda: closed.is_set() or (went_on() and len(statuses_of(received)) >= len(outcomes.all)))
+        fate = Fate(statuses_of(received), [outcome.status for outcome in outcomes.all], closed.is_set(), went_on())
         reading.cancel()
     await at_rest(caller)
     return fate
 
 
+def statuses_of(received: bytes) -> list[int]:
+    """Return the status of each answer."""
+    return [int(status) for status in _STATUS.findall(received)]
+
+
 async def at_rest(caller: Caller) -> None:
     """Wait until nothing of any request is left: no slot, no room, no hold, no connection."""
-    services, server = caller.gateway.services, caller.gateway._public.server
+    services, server = caller.gateway.services, caller.gateway._generation.public.server
     await eventually(lambda: not len(services.streams) and not services.streams.running and not services.streams.holds)
     await eventually(lambda: not services.bodies.used)
     await eventually(lambda: not server.connections and not server.heads._waiting)

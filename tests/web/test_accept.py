@@ -167,7 +167,7 @@ async def test_a_head_that_stops_half_way_is_a_408_and_one_outcome(gateway, part
         status, headers, body = await raw.answer()
         assert await raw.rest() == b""
         outcome = await outcomes.only()
-        await eventually(lambda: not caller.gateway._public.server.connections)
+        await eventually(lambda: not caller.gateway._generation.public.server.connections)
     assert status == 408
     assert headers["X-Request-Id"] == outcome.request_id
     assert (outcome.status, outcome.error_code, outcome.kind) == (408, "request_timeout", "refused")
@@ -212,7 +212,7 @@ async def test_a_connection_that_sends_nothing_is_closed_without_a_word(gateway)
 async def test_a_connection_that_was_used_may_rest_for_longer_than_a_head(gateway):
     """Its keep-alive time is another one; empty lines are no head."""
     async with gateway(header_timeout="100ms") as (caller, outcomes), connected(caller.gateway.url) as raw:
-        server = caller.gateway._public.server
+        server = caller.gateway._generation.public.server
         await raw.send(request_bytes("GET", "/health"))
         await raw.answer()
         await raw.send(b"\r\n")
@@ -233,7 +233,7 @@ async def test_a_stream_may_last_longer_than_a_head(gateway):
         await peer.end()
 
     async with scripted_upstream(script) as claude, gateway(claude.url, header_timeout="100ms") as (caller, outcomes):
-        server = caller.gateway._public.server
+        server = caller.gateway._generation.public.server
         sent = request_bytes("GET", "/api/chat/stream?message=hi", f"x-api-key: {caller.key}")
         async with connected(caller.gateway.url, sent) as raw:
             await raw.until(b"\r\n\r\n")
@@ -257,7 +257,7 @@ async def test_one_connection_too_many_is_told_so_at_once_and_the_others_stay(ga
                 assert await third.rest() == b""
             await one.send(request_bytes("GET", "/health"))
             assert (await one.answer())[0] == 200
-        await eventually(lambda: not caller.gateway._public.server.connections)
+        await eventually(lambda: not caller.gateway._generation.public.server.connections)
         async with connected(url, request_bytes("GET", "/health")) as raw:
             assert (await raw.answer())[0] == 200
             metrics = ""

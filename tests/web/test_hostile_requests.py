@@ -84,6 +84,8 @@ HEADS = {
 }
 LINES = {
     "no version": b"GET /health\r\n\r\n",
+    "version 0.9": get(b"Connection: keep-alive", line=b"GET /health HTTP/0.9"),
+    "version 0.9 with a body": post(LENGTH, body=BODY).replace(b"HTTP/1.1", b"HTTP/0.9"),
     "version 1.2": get(line=b"GET /health HTTP/1.2"),
     "version 2": get(line=b"GET /health HTTP/2.0"),
     "a version and more": get(line=b"GET /health HTTP/1.1x"),
