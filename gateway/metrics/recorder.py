@@ -27,7 +27,7 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _AUTHENTICATION = (Unauthenticated.code, TooManyFailures.code)
 _BOUNDS = (
     *("server.max_streams", "server.max_bodies", "server.max_loop_lag"),
-    *("upstream.max_connections", "keys.max_lookups"),
+    *("upstream.max_connections", "keys.max_lookups", "open_files", "local_ports"),
 )
 _STATUS_CLASSES = {n: f"{n}xx" for n in range(1, 6)}
 

@@ -5,12 +5,14 @@
 - The tunnel is asked for on the bare socket, before there is a transport, so that nothing changes hands later on.
   A proxy that says more than its answer is refused, because what it says would be taken for Claude's.
 - TLS is spoken with the upstream, through the tunnel: the certificate that counts is the upstream's.
+- No open file or no port left here is the gateway's own trouble: the upstream is not blamed for it.
 - The operator's log is told the hosts and the reason; the client that Claude could not be reached.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import socket
 import ssl
@@ -20,7 +22,7 @@ from typing import Literal
 
 import aiohappyeyeballs
 
-from gateway.core.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from gateway.core.errors import Overloaded, UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.upstream.connection import Connection
 from gateway.upstream.proxy import Proxy, bracketed
 from gateway.upstream.resolver import Lookup, Resolver, system_lookup
@@ -39,6 +41,8 @@ _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)(?: [^\r\n]*)?\r?\n")
 _END = re.compile(rb"\r?\n\r?\n")
 _INTERIM, _GOOD = 1, 2  # hundreds
 _CREDENTIALS_WANTED = 407
+_LACK = "The gateway has no room for another connection to Claude. Try again shortly."
+_EXHAUSTED = {errno.EMFILE: "open_files", errno.ENFILE: "open_files", errno.EADDRNOTAVAIL: "local_ports"}
 _NOT_HTTP = "its answer is not HTTP"
 
 
@@ -105,6 +109,7 @@ class Dialer:
 
         Raises:
             DialFailed: There is none.
+            Overloaded: The system gives no socket.
         """
         steps: list[Step] = ["dns"]
         try:
@@ -115,6 +120,8 @@ class Dialer:
             raise DialFailed(steps[-1], UpstreamTimeout("Claude could not be reached in time.", detail=took)) from None
         # uvloop raises RuntimeError for some sockets, and a host that is no host name is a ValueError.
         except (OSError, RuntimeError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+                raise Overloaded(_LACK, retry_after=1.0, limit=_EXHAUSTED[error.errno]) from None
             failed = f"{self._doing(steps[-1])} failed: {_reason(error)}"
             unreachable = UpstreamUnreachable("Claude could not be reached.", detail=failed)
             raise DialFailed(steps[-1], unreachable) from None

@@ -205,6 +205,8 @@ class Pool:
             self._observer.connect_failed(failed.step)
             self._note(failed.error)
             return failed.error
+        except Overloaded as lack:
+            return lack
         self._observer.connected(self._loop.time() - started)
         self._note(None)
         return connection

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import ssl
 import threading
@@ -12,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import trustme
 
-from gateway.core.errors import UpstreamTimeout, UpstreamUnreachable
+from gateway.core.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
 from gateway.upstream.connection import Connection
 from gateway.upstream.dial import Address, Dialer, DialFailed
 from gateway.upstream.proxy import Proxy, parse_proxy
@@ -350,3 +352,15 @@ async def test_a_connect_that_is_given_up_while_the_proxy_thinks_leaves_no_socke
         connecting.cancel()
         await until(lambda: proxy.closed)
         assert connecting.cancelled()
+
+
+@pytest.mark.parametrize(("number", "limit"), [(errno.EMFILE, "open_files"), (errno.EADDRNOTAVAIL, "local_ports")])
+async def test_a_socket_that_the_system_does_not_give_is_no_fault_of_the_upstream(number, limit):
+    """A breaker must not open because this process has too much open."""
+
+    def nothing_left(_host, _port):
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(Overloaded) as refused:
+        await dialed(dialer(lookup=nothing_left))
+    assert (refused.value.limit, refused.value.retry_after) == (limit, 1.0)

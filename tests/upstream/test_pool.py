@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 
 import pytest
@@ -340,3 +341,19 @@ async def test_an_exchange_that_ends_after_the_close_is_not_kept(spawned):
         await whole(upstream, connection)
         await until(lambda: upstream.pool.busy == 0)
         assert upstream.pool._idle == []
+
+
+async def test_without_open_files_a_request_is_refused_and_the_next_one_tries_again(spawned):
+    """A descriptor for its socket is all that is missing; the upstream listens."""
+    async with scripted_upstream() as claude:
+        upstream = upstream_at(claude.url, spawned)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            with pytest.raises(Overloaded) as refused:
+                await within(upstream.pool.acquire())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert refused.value.limit == "open_files"
+        connection = await within(upstream.pool.acquire())
+        connection.close()
