@@ -31,7 +31,8 @@ async def nothing_left(caller: Caller, outcomes: Outcomes, requests: int = 1) ->
             while _leftovers(services, tasks, sockets):  # noqa: ASYNC110 - nobody tells of it
                 await asyncio.sleep(0.002)
     except TimeoutError:
-        assert _leftovers(services, tasks, sockets) == {}
+        left = _leftovers(services, tasks, sockets)
+        assert not left, left
     told = [outcome.request_id for outcome in outcomes.all]
     assert len(told) == len(set(told)) == counted + requests
 
