@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import orjson
 from aiohttp import web
 
-from gateway.core.errors import GatewayError, GatewayFault, InvalidRequest, MethodNotAllowed, NotFound
+from gateway.core.errors import GatewayError, GatewayFault, MethodNotAllowed, NotFound
 from gateway.core.ratelimit_headers import ratelimit_headers
 from gateway.core.trace import client_request_id, new_request_id, trace_of
 from gateway.web.client_side import reset
@@ -89,8 +88,10 @@ def _refused(request: web.Request, record: Record, error: GatewayError) -> web.R
 
 async def decorate(request: web.Request, response: web.StreamResponse) -> None:
     """Add what every answer carries; runs before the headers go out."""
+    record = request.get(RECORD)
+    if record is None:
+        return
     services = request.app[SERVICES]
-    record = request.get(RECORD) or _unexpected(request, response, services)
     headers = response.headers
     headers["X-Request-Id"] = record.request_id
     headers.setdefault("request-id", record.request_id)
@@ -103,20 +104,6 @@ async def decorate(request: web.Request, response: web.StreamResponse) -> None:
     if services.streams.draining:
         headers["Connection"] = "close"
         response.force_close()
-
-
-def _unexpected(request: web.Request, response: web.StreamResponse, services: Services) -> Record:
-    """Tell of what aiohttp refused by itself before the edge: an ``Expect`` that it does not know."""
-    record = request[RECORD] = _record(request, services)
-    error = InvalidRequest("The only Expect that is known here is 100-continue.")
-    record.fail(error)
-    record.status = response.status
-    if isinstance(response, web.Response):
-        told = orjson.dumps(dialect_of(request.path).error_body(error, record.request_id))
-        response.body, response.content_type = told, "application/json"
-        response.headers["Content-Length"] = str(len(told))  # its head is made already
-    services.telling.tell(record)
-    return record
 
 
 def _record(request: web.Request, services: Services) -> Record:

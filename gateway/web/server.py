@@ -19,6 +19,7 @@ from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.core.errors import (
     GatewayError,
@@ -37,6 +38,7 @@ from gateway.web.record import Record
 from gateway.web.services import Services
 from gateway.web.settings import ServerSettings
 
+_CONTINUE = "100-continue"
 # As much of a request line as tells the route: "OPTIONS /v1/", after an empty line that some clients send.
 _TELLING = 16
 
@@ -104,7 +106,7 @@ class _Protocol(RequestHandler):
         message, self._body = self._messages[-1]
         if not isinstance(message, _ErrInfo):
             self._line = b""
-            if len(self._messages) > 1 or message.upgrade or message.version is not HttpVersion11:
+            if len(self._messages) > 1 or _is_odd(message):
                 self._messages = deque((_tamed(message), body) for message, body in self._messages)
             return
         self._line = (self._line + data[:_TELLING])[:_TELLING] if between else b""
@@ -196,12 +198,21 @@ class _Protocol(RequestHandler):
             self.force_close()
 
 
+def _is_odd(message: RawRequestMessage) -> bool:
+    return message.version is not HttpVersion11 or message.upgrade or "Expect" in message.headers
+
+
 def _tamed(message: RawRequestMessage | _ErrInfo) -> RawRequestMessage | _ErrInfo:
-    """Return what becomes of a request for another protocol, or of another version than 1.1."""
+    """Return what becomes of a request of another version, for another protocol, or with an expectation."""
     if isinstance(message, _ErrInfo):
         return message
     if message.version not in (HttpVersion10, HttpVersion11):
         return _ErrInfo(HTTPStatus.BAD_REQUEST, BadHttpMessage("unknown version"), "")
+    if message.headers.get("Expect", _CONTINUE).lower() != _CONTINUE:
+        # Ignored, as RFC 9110 allows: aiohttp would answer by itself, where nobody counts it.
+        headers = CIMultiDict(message.headers)
+        del headers["Expect"]
+        message = message._replace(headers=CIMultiDictProxy(headers))
     # Whatever follows is of a protocol that is not spoken here, or lost: aiohttp's parser drops it.
     return message._replace(should_close=True) if message.upgrade else message
 
