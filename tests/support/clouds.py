@@ -13,7 +13,14 @@ import struct
 import zlib
 from urllib.parse import quote
 
+import pytest
+
+from gateway.core.call import Call
+from gateway.core.errors import GatewayError
+from gateway.upstream.clouds import CloudUpstream
+from gateway.upstream.collect import Collector
 from tests.support.scripted_upstream import Peer, Received, Script
+from tests.support.upstreams import within
 
 REGION, PROJECT = "eu-west-7", "shop-and-sons"
 ACCESS_KEY, SECRET_KEY, SESSION_TOKEN = "AKIDEXAMPLE", "wJalr/hush+hush+EXAMPLEKEY", "FwoG/hush/session=="
@@ -116,3 +123,29 @@ def check_signature(request: Received) -> None:
     for part in (date[:8], REGION, "bedrock", "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
     assert fields["Signature"] == hmac.new(key, text.encode(), "sha256").hexdigest()
+
+
+CALL = Call("POST", "/v1/messages", b'{"model":"m","stream":true}', {}, "m", stream=True, max_tokens=10)
+MEGABYTE = 2**20
+
+
+async def send(upstream: CloudUpstream, call: Call = CALL):
+    return upstream.send(await upstream.pool.acquire(), call, {})
+
+
+async def refused(upstream: CloudUpstream) -> tuple[int, dict[str, str], dict[str, object]]:
+    exchange = await send(upstream)
+    await within(exchange.head)
+    collector = Collector(exchange, MEGABYTE)
+    exchange.attach(collector)
+    await within(collector.done)
+    return exchange.status, exchange.headers, json.loads(collector.body())
+
+
+async def failure(upstream: CloudUpstream) -> GatewayError:
+    exchange = await send(upstream)
+    with pytest.raises(GatewayError) as raised:
+        await within(exchange.head)
+    for secret in (SECRET_KEY, SESSION_TOKEN, GOOGLE_TOKEN):
+        assert secret not in f"{raised.value} {raised.value.detail}"
+    return raised.value

@@ -9,6 +9,8 @@ import pytest
 import uvloop
 
 from gateway.tasks import TaskOwner
+from gateway.upstream.clouds import CloudUpstream
+from gateway.upstream.settings import TransportSettings, UpstreamSettings
 from tests.support.upstreams import Spawned
 
 
@@ -32,3 +34,11 @@ async def spawned():
     yield owner
     await owner.close()
     assert not failures
+
+
+@pytest.fixture
+def opened(spawned):
+    def opened(settings: dict[str, object], **transport: object) -> CloudUpstream:
+        return CloudUpstream(UpstreamSettings.model_validate(settings), TransportSettings(**transport), spawned)
+
+    return opened

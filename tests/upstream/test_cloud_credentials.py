@@ -8,26 +8,21 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from gateway.core.call import Call
 from gateway.core.errors import (
-    GatewayError,
     UpstreamCredential,
     UpstreamUnreachable,
 )
-from gateway.upstream.clouds import CloudUpstream
-from gateway.upstream.collect import Collector
-from gateway.upstream.settings import TransportSettings, UpstreamSettings
 from tests.support.clouds import (
-    GOOGLE_TOKEN,
-    SECRET_KEY,
-    SESSION_TOKEN,
     aws_stream,
     bedrock,
     chunks,
+    failure,
+    send,
     vertex,
 )
 from tests.support.scripted_upstream import HELLO, answer, scripted_upstream
 from tests.support.upstreams import refusing_port, within
+
 
 async def test_without_a_credential_the_operator_is_told_and_nobody_is_asked(opened, monkeypatch, tmp_path):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_BEARER_TOKEN_BEDROCK", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):

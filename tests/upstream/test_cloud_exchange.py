@@ -11,9 +11,7 @@ import httpx2
 import pytest
 from anthropic import AsyncAnthropicBedrock, AsyncAnthropicVertex
 
-from gateway.core.call import Call
 from gateway.core.errors import (
-    GatewayError,
     GatewayFault,
     Overloaded,
     UpstreamMalformed,
@@ -24,56 +22,23 @@ from gateway.core.errors import (
 from gateway.tasks import TaskOwner
 from gateway.upstream.cloud_client import bound
 from gateway.upstream.clouds import CloudUpstream
-from gateway.upstream.collect import Collector
 from gateway.upstream.settings import TransportSettings, UpstreamSettings
 from tests.support.clouds import (
     AWS_HEAD,
-    GOOGLE_TOKEN,
-    SECRET_KEY,
+    MEGABYTE,
     SESSION_TOKEN,
     aws_stream,
     bedrock,
     chunk,
     chunks,
     exception,
+    failure,
+    refused,
+    send,
     vertex,
 )
 from tests.support.scripted_upstream import HELLO, START, Peer, answer, scripted_upstream, text_delta
 from tests.support.upstreams import Kept, refusing_port, until, within
-
-CALL = Call("POST", "/v1/messages", b'{"model":"m","stream":true}', {}, "m", stream=True, max_tokens=10)
-MEGABYTE = 2**20
-
-
-@pytest.fixture
-def opened(spawned):
-    def opened(settings: dict[str, object], **transport: object) -> CloudUpstream:
-        return CloudUpstream(UpstreamSettings.model_validate(settings), TransportSettings(**transport), spawned)
-
-    return opened
-
-
-async def send(upstream: CloudUpstream, call: Call = CALL):
-    return upstream.send(await upstream.pool.acquire(), call, {})
-
-
-async def refused(upstream: CloudUpstream) -> tuple[int, dict[str, str], dict[str, object]]:
-    exchange = await send(upstream)
-    await within(exchange.head)
-    collector = Collector(exchange, MEGABYTE)
-    exchange.attach(collector)
-    await within(collector.done)
-    return exchange.status, exchange.headers, json.loads(collector.body())
-
-
-async def failure(upstream: CloudUpstream) -> GatewayError:
-    exchange = await send(upstream)
-    with pytest.raises(GatewayError) as raised:
-        await within(exchange.head)
-    for secret in (SECRET_KEY, SESSION_TOKEN, GOOGLE_TOKEN):
-        assert secret not in f"{raised.value} {raised.value.detail}"
-    return raised.value
-
 
 # Refusals.
 
