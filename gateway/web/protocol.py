@@ -2,8 +2,8 @@
 
 - A request that aiohttp cannot parse never reaches a route. Its answer to that echoes the request's first line, which
   can hold a prompt; ours says what was wrong and nothing of what was sent, in the shape of the route as far as the
-  line's first bytes tell it. On the clients' side it is a request like any other: one Outcome, to the metrics and to the
-  log.
+  line's first bytes tell it. On the clients' side it is a request like any other: one Outcome, to the metrics and to
+  the log.
 - What asks for another protocol, another version, or expects something unknown is dealt with here, before a route.
 - A connection too many, and a head that does not come in its time, end here.
 """
