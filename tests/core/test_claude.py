@@ -137,9 +137,24 @@ def test_a_chunk_that_is_not_one_whole_delta_is_left_to_be_split(end):
     assert books(folded) == books(Fold())
 
 
+@pytest.mark.parametrize("among", [None, *UNUSUAL.values()], ids=["nothing", *UNUSUAL])
+def test_texts_that_come_together_are_passed_on_only_if_nothing_else_is_among_them(among):
+    events = [HELLO, text_event('"né"', "  ", "7")] * 2
+    together, one_by_one = Fold(), Fold()
+    if among is None:
+        raw = b"".join(event + b"\n\n" for event in events)
+        assert together.texts(raw) == [one_by_one.text(event) for event in events]
+        assert books(together) == books(one_by_one)
+    for place in range(len(events) * (among is not None)):
+        raw = b"".join(event + b"\n\n" for event in [*events[:place], among, *events[place:]])
+        assert together.texts(raw) is None
+        assert books(together) == books(Fold())
+
+
 def test_after_an_error_nothing_is_passed_on():
     folded, _ = fold([event({"type": "error"})])
     assert folded.text(HELLO) is None
+    assert folded.texts(HELLO + b"\n\n") is None
 
 
 @pytest.mark.parametrize("raw", [HELLO, delta("thinking_delta", thinking="x"), text_event('"a', "  ")])

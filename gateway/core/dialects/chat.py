@@ -63,8 +63,10 @@ class ChatEncoder:
         text = self._fold.text(chunk, alone=True)
         return b"" if text is None else b'data: {"token":%b,"type":"text","timestamp":%d}\n\n' % (text, now_ms)
 
-    def feed(self, raw: bytes, events: list[bytes], now_ms: float, *, merge: bool = False) -> bytes:  # noqa: ARG002 - the relay's interface
+    def feed(self, raw: bytes, events: list[bytes], now_ms: float, *, merge: bool = False) -> bytes:
         """Return the frames for these events."""
+        if len(events) > 1 and (texts := self._fold.texts(raw)) is not None:
+            return self._frames(b"text", texts, now_ms, merge=merge)
         runs: list[tuple[bytes, list[bytes]]] = []
         last = b""
         for event in events:
