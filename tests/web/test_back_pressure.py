@@ -130,8 +130,20 @@ async def test_a_stalled_client_costs_what_is_documented(shop, path, body):
             assert waiting[1] <= 2 * transport.receive_buffer
             assert long.taken < 2 * MIB
             assert job.relay.pauses == 1
-    (outcome,) = outcomes.all
-    assert outcome.kind == "disconnected"
+            assert await scraped(caller, "client_held_bytes") == job.held_bytes
+        (outcome,) = outcomes.all
+        assert outcome.kind == "disconnected"
+        assert await scraped(caller, "client_held_bytes") == 0
+        assert await scraped(caller, "backpressure_pauses_total") == 1
+        assert await scraped(caller, "backpressure_seconds_total") > 0
+
+
+async def scraped(caller, name: str) -> float:
+    """Return a number as Prometheus reads it."""
+    async with caller.session.get(f"{caller.gateway.ops_url}/metrics", headers={"connection": "close"}) as response:
+        lines = (await response.text()).splitlines()
+    (line,) = [line for line in lines if line.startswith(f"tokenweir_{name} ")]
+    return float(line.rpartition(" ")[2])
 
 
 async def settled(number, looks: int = 50) -> None:
