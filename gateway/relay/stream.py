@@ -18,8 +18,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 from gateway.core.call import Encoder
 from gateway.core.claude import Fold, load_json
@@ -34,6 +32,8 @@ from gateway.core.errors import (
 )
 from gateway.core.flow import Flow
 from gateway.core.sse import EventSplitter, EventTooLarge, parse_event
+from gateway.relay.sides import Client, RelayLimits, Source
+from gateway.relay.timing import Timing
 
 HEARTBEAT = b":\n\n"
 # How often in slow_client_timeout the client's progress is looked at.
@@ -43,78 +43,6 @@ _PIECE = 64 * 1024
 # Every so many tokens the way of one through the gateway is timed, for the first so many times.
 _SAMPLE_EVERY = 64
 _SAMPLES = 64
-
-
-class Client(Protocol):
-    """The client's side of a stream."""
-
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes that the client has not taken yet, ours and the kernel's."""
-
-    @property
-    def held_bytes(self) -> int:
-        """Those of them that are held by us."""
-
-    def write(self, data: bytes) -> bool:
-        """Send; never blocks. Return whether the high-water mark is passed."""
-
-    async def drain(self) -> None:
-        """Wait until the low-water mark is reached."""
-
-    def abort(self) -> None:
-        """Reset the connection."""
-
-
-class Source(Protocol):
-    """The upstream's side of a stream."""
-
-    def pause(self) -> None:
-        """Stop reading."""
-
-    def resume(self) -> None:
-        """Read on."""
-
-    def abort(self) -> None:
-        """End it now."""
-
-
-@dataclass(frozen=True, slots=True)
-class RelayLimits:
-    """Deadlines and bounds of one stream, in seconds and bytes."""
-
-    heartbeat: float
-    idle_timeout: float
-    slow_client_timeout: float
-    max_event: int
-    stop_grace: float
-    max_stream: int
-    merge_after: int
-
-
-@dataclass(slots=True)
-class Timing:
-    """When things happened, on the monotonic clock; None when they have not."""
-
-    first_token: float | None = None
-    first_text: float | None = None
-    last_token: float | None = None
-    longest: float = -1.0
-
-    @property
-    def longest_gap(self) -> float | None:
-        """The longest silence between two reads with tokens."""
-        return None if self.longest < 0 else self.longest
-
-    def token(self, now: float, *, text_seen: bool) -> None:
-        """Note that one read brought tokens."""
-        if self.last_token is None:
-            self.first_token = now
-        else:
-            self.longest = max(self.longest, now - self.last_token)
-        self.last_token = now
-        if self.first_text is None and text_seen:
-            self.first_text = now
 
 
 class Relay:
