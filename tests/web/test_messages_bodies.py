@@ -89,7 +89,9 @@ async def test_a_compressed_request_is_read_and_sent_on_plain(shop):
     assert "content-encoding" not in claude.requests[0].headers
 
 
-@pytest.mark.parametrize("packed", [b"no gzip", gzip.compress(json.dumps(ASK).encode())[:-12]])
+@pytest.mark.parametrize(
+    "packed", [b"no gzip", gzip.compress(json.dumps(ASK).encode())[:-12]], ids=["no gzip", "cut off"]
+)
 async def test_a_request_that_is_compressed_and_damaged_is_a_400(shop, packed):
     async with (
         scripted_upstream() as claude,
