@@ -46,7 +46,9 @@ async def test_an_encoding_that_nobody_asked_for_is_refused():
         await collected(b"x", "br")
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"x" * 500, mtime=0)[:-9], gzip.compress(b"x" * 500, mtime=0)[:20], b""])
+@pytest.mark.parametrize(
+    "body", [b"no gzip", gzip.compress(b"x" * 500, mtime=0)[:-9], gzip.compress(b"x" * 500, mtime=0)[:20], b""]
+)
 async def test_a_damaged_encoding_is_refused(body):
     with pytest.raises(UpstreamMalformed, match="damaged") as caught:
         await collected(body, "gzip")
