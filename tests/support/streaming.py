@@ -11,7 +11,8 @@ import aiohttp
 from tests.support.process import make_key, serving
 from tests.support.scripted_upstream import BLOCK, END, SSE_HEAD, START, scripted_upstream, text_delta
 
-KEY = {"ANTHROPIC_API_KEY": "sk-ant-mine"}
+# What a test did is counted when it looks.
+KEY = {"ANTHROPIC_API_KEY": "sk-ant-mine", "TOKENWEIR_LOG__GATHER": "0"}
 AT_ONCE = {**KEY, "TOKENWEIR_SERVER__DRAIN_DELAY": "0"}
 
 
