@@ -163,6 +163,7 @@ class Gateway:
         before, self._config = self._config.server, config
         self._generation, self._lifetime = generation, lifetime
         self.shown.services = generation.services
+        await old.public.stop_accepting()  # what comes from now on has the new configuration
         delay = max(before.drain_delay, _LAST_REQUEST)
         ending = self._tasks.spawn(_see_off(old, ends, delay, before.drain_grace))
         self._endings.add(ending)

@@ -128,14 +128,15 @@ class _Worker:
                 case "leave":
                     await self._leave(message["door"])
                 case "status":
+                    self._generation.services.telling.flush()
                     self._channel.send("status", **self._status())
                 case "unready":
                     self._generation.unready()
                 case "retire":
                     self._channel.send("retiring")
-                    self._finish(max(self._server.drain_delay, _LAST_REQUEST), orders)
+                    await self._finish(max(self._server.drain_delay, _LAST_REQUEST), orders)
                 case "drain":
-                    self._finish(message["delay"], orders)
+                    await self._finish(message["delay"], orders)
                 case _:  # stop, and the end of finishing
                     return
 
@@ -153,8 +154,9 @@ class _Worker:
     def _status(self) -> dict[str, Any]:
         return {"checks": self._generation.checks(), "in_flight": len(self._generation.services.streams)}
 
-    def _finish(self, delay: float, orders: asyncio.Queue[tuple[Message, list[int]]]) -> None:
+    async def _finish(self, delay: float, orders: asyncio.Queue[tuple[Message, list[int]]]) -> None:
         if self._finishing is None:
+            await self._generation.public.stop_accepting()
             self._doors.clear()
             self._finishing = self._tasks.spawn(self._generation.finish(delay, self._server.drain_grace))
             self._finishing.add_done_callback(lambda _: orders.put_nowait(({"what": "over"}, [])))

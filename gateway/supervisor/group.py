@@ -14,6 +14,7 @@ import json
 import os
 from collections import Counter
 
+from gateway.supervisor.channel import Message
 from gateway.supervisor.children import Children
 from gateway.supervisor.counts import Counts
 from gateway.supervisor.errors import Refused, StartFailed
@@ -115,8 +116,9 @@ class Group:
             await asyncio.wait({member.gone})
         os.close(self._config)
 
-    def look(self) -> Look:
-        """Return all metrics as they are now."""
+    async def look(self) -> Look:
+        """Return all metrics as they are now; workers that hang are waited for no longer than others are."""
+        await self._answers([member for member in self._members if member.ready.done()])
         return self._totals.look([*(member.memory for member in self._members), self._counts.memory])
 
     async def readiness(self) -> tuple[dict[str, str], int]:
@@ -126,7 +128,7 @@ class Group:
         too much: it takes some as well.
         """
         members = [member for member in self._members if member.ready.done()]
-        answers = await asyncio.gather(*[member.status(_PATIENCE) for member in members])
+        answers = await self._answers(members)
         checks = {"workers": "ok" if any(self._slots.workers) else "none is ready"}
         for member, answer in zip(members, answers, strict=True):
             if answer is None:
@@ -138,6 +140,10 @@ class Group:
         if self.stopping:
             checks["drain"] = "draining"
         return checks, sum(answer["in_flight"] for answer in answers if answer is not None)
+
+    async def _answers(self, members: list[Member]) -> list[Message | None]:
+        """Ask workers how they are; they tell their counts what waits to be told, and do what they were told before."""
+        return await asyncio.gather(*[member.status(_PATIENCE) for member in members])
 
     async def _reload(self) -> None:
         try:
@@ -168,6 +174,7 @@ class Group:
         before = self._seat(members)
         for member in before:
             self._endings.spawn(self._see_off(member, max(old.drain_delay, _LAST_REQUEST)))
+        await self._answers(before)  # then they take no more connections
         self._counts.reload("done")
         self._journal.info("configuration reloaded", workers=[member.pid for member in members])
 
@@ -285,5 +292,7 @@ def _check(member: Member, patience: float, *, well: bool) -> None:
     if not member.ready.done():
         raise StartFailed(f"a worker was not ready within {patience:g} s")
     wrong = [f"{name}: {result}" for name, result in member.ready.result().items() if result != "ok"]
+    if member.gone.done() or member.leaving:
+        raise StartFailed("a worker ended before all were ready")
     if well and wrong:
         raise StartFailed("; ".join(wrong))

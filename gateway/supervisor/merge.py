@@ -3,7 +3,7 @@
 - Counters and histograms are summed over every worker that there ever was: what a dead one counted last is kept, so a
   counter never goes back. Gauges are merged over the living as their key says: sum, min or max.
 - What is kept of the dead is bounded. Past the bound, series met for the first time count as ``other``.
-- Workers are not asked: their numbers are read where they keep them, so a worker that hangs delays no scrape.
+- Numbers are read where workers keep them, so those of a worker that hangs or was killed a moment ago are there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The operators' endpoints for all workers: the same as a single process has, by the supervisor's own small server.
 
 - It knows four paths and GET and HEAD, reads a head of 16 KiB at most and no body, and has 64 connections at most.
-- Metrics are rendered in a thread, one scrape at a time; the supervisor goes on meanwhile, and workers are not asked.
+- Metrics are rendered in a thread, one scrape at a time; the supervisor goes on meanwhile.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Ops:
         )
 
     async def _metrics(self, request: _Request) -> _Answer:
-        look, accept = self._group.look(), request.headers.get("accept", "")
+        look, accept = await self._group.look(), request.headers.get("accept", "")
         loop = asyncio.get_running_loop()
         body, kind = await loop.run_in_executor(self._rendering, look.render, accept)
         return _Answer(200, body, kind)

@@ -140,7 +140,7 @@ async def test_a_worker_that_answers_nothing_is_killed_and_replaced(tmp_path):
 async def test_a_worker_that_retires_is_replaced_at_once(tmp_path):
     once = tmp_path / "once"
     once.write_text("")
-    does = f'{READY}if os.path.exists({str(once)!r}):\n    os.remove({str(once)!r})\n    say("retiring")\nobey()'
+    does = f'{READY}if os.path.exists({str(once)!r}):\n    os.remove({str(once)!r})\n    next(orders())\n    say("retiring")\nobey()'
     async with supervised(tmp_path, does, workers=1) as it:
         await it.group.start()
         await it.said("a worker was told to end, and is replaced")
@@ -163,3 +163,17 @@ async def test_a_death_while_it_ends_is_told_and_nobody_is_replaced(tmp_path):
         await it.group.drain(0)
         assert (await it.said("a worker died"))["ended_with"] == "SIGSEGV"
         assert it.group._members == set()
+
+
+@pytest.mark.parametrize("leaves", ['say("retiring")\nobey()', "raise SystemExit(0)"])
+async def test_a_worker_that_is_gone_before_the_others_are_ready_fails_the_start(tmp_path, leaves):
+    """It must not be given a place, which nobody would take from it."""
+    first = tmp_path / "first"
+    does = (
+        f"try:\n    os.close(os.open({str(first)!r}, os.O_CREAT | os.O_EXCL))\n"
+        f"except FileExistsError:\n    time.sleep(0.3)\n    {SERVES.replace(chr(10), chr(10) + '    ')}\n"
+        f"else:\n    {READY}    {leaves.replace(chr(10), chr(10) + '    ')}\n"
+    )
+    async with supervised(tmp_path, does) as it:
+        assert await it.group.start() == "a worker ended before all were ready"
+        await eventually(lambda: not it.group._members)

@@ -55,8 +55,8 @@ async def observed(config: Config, *, plan: str = "default") -> AsyncIterator[tu
         yield Caller(gateway, session, key.text), outcomes
 
 
-async def eventually(true: Callable[[], bool]) -> None:
+async def eventually(true: Callable[[], bool], patience: float = PATIENCE) -> None:
     """Wait until something is so; each look lets everything else run."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(patience):
         while not true():  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.002)  # a pause, or a thread would not get the interpreter to do what is waited for
