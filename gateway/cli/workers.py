@@ -38,6 +38,7 @@ def supervise(config: Config, settings: dict[str, Any], arguments: list[str], gr
         greeting: What is said when the workers are ready, with ``{url}`` and ``{ops_url}`` for the addresses.
     """
     command = _interpreter()
+    log = configure_logging(config.log, tty=sys.stdout.isatty())
     fd = memory()
     try:
         with (
@@ -50,7 +51,7 @@ def supervise(config: Config, settings: dict[str, Any], arguments: list[str], gr
         raise OperatorError(str(error)) from error
     write(_handover(config, settings, arguments, greeting).bound(*addresses), fd)
     os.set_inheritable(fd, True)
-    sys.stdout.flush()
+    log.flush(config.log.flush_timeout)
     # What comes while the one program becomes the other waits until that takes it.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     os.execv(command[0], [*command, "-m", "gateway.supervisor", str(fd)])  # noqa: S606 - ourselves

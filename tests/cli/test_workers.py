@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -449,3 +451,15 @@ async def test_the_workers_keys_are_made_once(tmp_path):
             async with chat(gateway, http, key) as answer:
                 assert answer.status == 200
                 await answer.read()
+
+
+async def test_what_lies_in_the_working_directory_is_not_imported(tmp_path):
+    """The installed command does not look there, so neither do the processes that it starts."""
+    (tmp_path / "gateway.py").write_text("raise SystemExit('imported from the working directory')\n")
+    (tmp_path / "json.py").write_text("raise SystemExit('imported from the working directory')\n")
+    script = (str(Path(sys.executable).with_name("tokenweir")),)
+    arguments = ("serve", *TWO, "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0")
+    async with process(tmp_path, *arguments, program=script, **KEY) as gateway:
+        await gateway.until("serves on")
+        gateway.signal(signal.SIGHUP)
+        await gateway.until("configuration reloaded")

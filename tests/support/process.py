@@ -93,10 +93,12 @@ async def _stopped(process: asyncio.subprocess.Process) -> None:
 
 
 @asynccontextmanager
-async def process(directory: Path, *arguments: str, **variables: str) -> AsyncIterator[Tokenweir]:
+async def process(
+    directory: Path, *arguments: str, program: tuple[str, ...] = (sys.executable, "-m", "gateway"), **variables: str
+) -> AsyncIterator[Tokenweir]:
     """Start ``tokenweir`` in a directory."""
     started = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", *arguments,
+        *program, *arguments,
         cwd=directory, env=_environment({"PYTHONPATH": str(ROOT), **variables}),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
