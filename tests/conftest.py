@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import settings
 
@@ -10,6 +12,12 @@ from tests.support.recordings import miss, own, recorded
 # How long an example takes says how busy the machine is. Everything else stays as Hypothesis has it for this place.
 settings.register_profile("untimed", settings.get_profile(settings.get_current_profile_name()), deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_collection_finish():
+    """Have the garbage collector leave the tests alone: there are many, and they stay."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_generate_tests(metafunc):
