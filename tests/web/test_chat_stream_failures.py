@@ -346,7 +346,7 @@ async def test_the_total_deadline_ends_a_stream_in_an_error_frame(shop):
 async def test_the_total_deadline_before_claude_answers_is_a_504(shop):
     async with (
         scripted_upstream(lambda peer: peer.closed()) as claude,
-        shop(claude, upstream={"chat_timeout": "50ms"}) as caller,
+        shop(claude, upstream={"chat_timeout": "1s"}) as caller,
         caller.post("/api/chat/stream", {"message": "Hi"}) as response,
     ):
         assert response.status == 504
@@ -356,7 +356,7 @@ async def test_the_total_deadline_before_claude_answers_is_a_504(shop):
 async def test_the_total_deadline_after_the_commit_is_an_error_frame(shop):
     async with (
         scripted_upstream(lambda peer: peer.closed()) as claude,
-        shop(claude, upstream={"chat_timeout": "50ms"}, server={"commit_after": 0}) as caller,
+        shop(claude, upstream={"chat_timeout": "1s"}, server={"commit_after": 0}) as caller,
     ):
         ((error,), _) = await read(caller)
     assert error["metadata"]["code"] == "deadline_exceeded"
