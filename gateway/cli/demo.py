@@ -70,7 +70,9 @@ async def _pretend_claude(config: Config) -> AsyncIterator[Config]:
         pretend = config.upstreams[0].model_copy(
             update={"name": "pretend", "base_url": HttpUrl(simulator.url), "api_key": SecretStr("pretend")}
         )
-        yield config.model_copy(update={"upstreams": (pretend,)})
+        # Its failures are asked for by name, and say nothing about the next request.
+        upstream = config.upstream.model_copy(update={"breaker_failures": 0, "max_throttle": 0.0})
+        yield config.model_copy(update={"upstreams": (pretend,), "upstream": upstream})
 
 
 def _announcement(gateway: Gateway, config: Config, *, pretend: bool) -> str:

@@ -9,6 +9,7 @@
 - Half open lets one through at a time. Whoever leaves without having learnt anything gives the place back.
 - A probe's answer closes the breaker as soon as it begins, because it may take minutes to end. It is on probation until
   one has ended well: a single failure opens it again, for twice as long.
+- What counts are requests, however often each of them was tried.
 - It opens after ``failures`` in a row, or when at least ``min_calls`` ended within the window and more than
   ``error_rate`` of them failed.
 """
@@ -127,11 +128,13 @@ class Breaker:
         self._in_a_row = self._trips = 0
         self._count(now, failed=0)
 
-    def failed(self, ticket: int, now: float) -> None:
-        """The upstream failed."""
+    def failed(self, ticket: int, now: float, *, again: bool = False) -> None:
+        """The upstream failed; for a request that it failed before, ``again``, that is told by a probe alone."""
         if ticket != self._ticket or not self._policy.failures:
             return
         if self.state == "closed":
+            if again:
+                return
             self._in_a_row += 1
             self._count(now, failed=1)
             if self._in_a_row < self._policy.failures and not self._mostly_failing():

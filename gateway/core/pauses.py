@@ -1,11 +1,12 @@
-"""What an upstream says of its own limits: for which calls, and until when, it is not to be asked, or asked last.
+"""What an upstream says of its own limits: for which calls, and until when, it is asked last.
 
 - A limit is per model at Claude, and counting tokens has its own: a pause is for one kind of call, never for all.
-- A *refusal* that names a time (429 with ``retry-after``) is a pause: earlier requests would fail, so none is sent.
-- *Nothing remaining* is a hint: asked last. The reset it comes with is when the limit is whole again, and it refills
-  all the time; not to ask until then would throw most of it away.
+- A pause says who is asked last, never who is not asked: the last word on a limit is Claude's own answer.
+- A *refusal* that names a time (429 with ``retry-after``) is the strongest: an earlier request is expected to fail.
+- *Nothing remaining* is a hint. The reset it comes with is when the limit is whole again, and it refills all the time;
+  not to ask until then would throw most of it away.
 - A credential that was refused is a hint too: another upstream is the better choice, and none is no choice.
-- What is said is believed for a bounded time, because clocks differ and headers lie; the caller is told what was said.
+- What is said is believed for a bounded time, because clocks differ and headers lie.
 - The kinds that are remembered are bounded, because models are named by callers: the oldest makes room.
 """
 
@@ -66,16 +67,14 @@ def _unix_time(text: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """One kind of call that is not to be made, or only when there is no other way.
+    """One kind of call that is better made elsewhere.
 
     Attributes:
         until: Monotonic time until which that is believed.
-        told_until: Monotonic time that the upstream said.
-        hint: Whether it may be made when there is no other way.
+        hint: Whether it may succeed all the same; an upstream that named a time has said that it will not.
     """
 
     until: float
-    told_until: float
     hint: bool
 
 
@@ -102,7 +101,7 @@ class Pauses:
         self._pauses.pop(kind, None)
         if len(self._pauses) >= MAX_PAUSES:
             del self._pauses[next(iter(self._pauses))]
-        self._pauses[kind] = Pause(now + min(seconds, self._believe), now + seconds, hint)
+        self._pauses[kind] = Pause(now + min(seconds, self._believe), hint)
         return before is None or before.hint != hint
 
     def of(self, kind: Kind, now: float) -> Pause | None:

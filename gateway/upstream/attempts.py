@@ -6,7 +6,8 @@
 - A connection that was kept alive and turns out closed is replaced silently: that is no attempt, and no failure.
 - Every wait is a wait for a future that the caller may bound, so that it can tell its own client something meanwhile.
 - Whoever is cancelled, or fails for good, leaves no connection behind.
-- Of every attempt the upstream's breaker is told the end exactly once, at the latest by ``close``.
+- Of every attempt the upstream's breaker is told the end exactly once, at the latest by ``close``. A request counts
+  against an upstream once, however often it was tried there, and not at all when events of its answer were passed on.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from gateway.upstream.settings import TransportSettings
 Wait = Callable[["asyncio.Future[Any]", float], Awaitable[bool]]
 
 _FIRST_ERROR = 400
+_SERVER_ERROR = 500
 
 
 class Attempts:
@@ -77,6 +79,7 @@ class Attempts:
         self._candidate: Candidate | None = None
         self._ticket: int | None = None  # of the candidate's breaker, until it is told the end
         self._tried: list[Candidate] = []  # in this round
+        self._failed: list[Candidate] = []  # in any
         self._rounds = 0  # that are over
         self._asked: list[float | None] = []  # for a wait, by those who failed in this round
         self._answering = False
@@ -113,8 +116,7 @@ class Attempts:
         if isinstance(error, UpstreamCredential):
             candidate.refused(self._kind, error.code, now)
         if self._ticket is not None and (is_failure(error) or self._hung(error, now)):
-            candidate.failed(self._ticket, now, f"{error.code}: {error.detail}" if error.detail else error.code)
-            self._ticket = None
+            self._fail(candidate, self._ticket, f"{error.code}: {error.detail}" if error.detail else error.code)
 
     def close(self) -> None:
         """End what is under way, and tell how it ended: well when the answer is complete, else nothing is known."""
@@ -134,7 +136,7 @@ class Attempts:
     async def _answer(self) -> Exchange:
         while True:
             if self._ticket is None and not self._choose():
-                raise self._upstreams.unavailable(self._kind, time.monotonic())
+                raise self._upstreams.unavailable(time.monotonic())
             try:
                 exchange = await self._try()
             except GatewayError as error:
@@ -180,7 +182,7 @@ class Attempts:
         if wait is None:
             return False
         now = time.monotonic()
-        wait = max(wait, self._upstreams.free_at(self._kind, now) - now)
+        wait = max(wait, self._upstreams.free_at(now) - now)
         if wait > remaining:
             return False
         self.abort()
@@ -212,9 +214,23 @@ class Attempts:
         self.upstream = candidate.name
         exchange = await self._ask(candidate.upstream)
         self._answering = True
-        if not candidate.heard(ticket, self._kind, exchange.status, exchange.headers, time.monotonic()):
-            self._ticket = None
+        self._heard(candidate, ticket, exchange)
         return exchange
+
+    def _heard(self, candidate: Candidate, ticket: int, exchange: Exchange) -> None:
+        status, headers, now = exchange.status, exchange.headers, time.monotonic()
+        if status < _FIRST_ERROR:
+            candidate.answered(ticket, self._kind, headers, now)
+        elif status < _SERVER_ERROR:
+            candidate.declined(ticket, self._kind, status, headers, now)
+            self._ticket = None
+        else:
+            self._fail(candidate, ticket, f"status {status}")
+
+    def _fail(self, candidate: Candidate, ticket: int, cause: str) -> None:
+        candidate.failed(ticket, time.monotonic(), cause, again=candidate in self._failed)
+        self._failed.append(candidate)
+        self._ticket = None
 
     async def _ask(self, upstream: Upstream) -> Exchange:
         exchange = await self._send(upstream, fresh=False)

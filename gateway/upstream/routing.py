@@ -1,7 +1,7 @@
 """Which upstream is asked next, by what is known of each: its breaker, and what it said of its own limits.
 
-- In the order of the configuration, those first that have nothing against them, then those with a hint against them.
-  Not at all: whose breaker is open, and who said when to come back (429 with ``retry-after``) before that time.
+- In the order of the configuration, those first that have nothing against them, then those with a hint against them,
+  then those that said when to come back (429 with ``retry-after``). Not at all: whose breaker is open.
 - What is known is learnt from the answers to requests alone, and shared by all requests of the process.
 - Every change is logged once and counted; nothing here waits, and a request to an upstream without troubles costs a
   few comparisons.
@@ -16,15 +16,15 @@ from typing import Protocol
 import structlog
 
 from gateway.core.breaker import Breaker, BreakerPolicy, State
-from gateway.core.errors import GatewayError, UpstreamRefused, UpstreamUnavailable
+from gateway.core.errors import GatewayError, UpstreamUnavailable
 from gateway.core.pauses import MAX_PAUSES, Kind, Pauses, until_refilled
 from gateway.core.retry import CREDENTIAL_STATUSES, retry_after
 from gateway.upstream.interface import Upstream
 from gateway.upstream.settings import TransportSettings
 
-_FIRST_ERROR = 400
 _RATE_LIMITED = 429
-_SERVER_ERROR = 500
+# What speaks against asking, from the least: whoever named a time is not asked by those who have an answer already.
+_HINTED, _THROTTLED = "asked_last", "throttled"
 
 log = structlog.get_logger()
 
@@ -73,14 +73,14 @@ class Candidate:
         return self.upstream.name
 
     def obstacle(self, kind: Kind, now: float) -> str:
-        """Return why a call is not made, or only when there is no other way; empty without a reason.
+        """Return why a call is made only when there is no other way; empty without a reason.
 
         The breaker is not asked: whoever asks it is given a place in it.
         """
         pause = self._pauses.of(kind, now)
         if pause is None:
             return ""
-        return "asked_last" if pause.hint else "throttled"
+        return _HINTED if pause.hint else _THROTTLED
 
     def admit(self, now: float) -> int | None:
         """Return the breaker's ticket for a call, None when none is to be made."""
@@ -88,33 +88,26 @@ class Candidate:
         self._tell()
         return ticket
 
-    def free_at(self, kind: Kind, now: float) -> float:
+    def free_at(self, now: float) -> float:
         """Return the earliest time at which a call may be made."""
-        pause = self._pauses.of(kind, now)
-        free = self._breaker.opens_at(now)
-        return free if pause is None or pause.hint else max(free, pause.until)
+        return self._breaker.opens_at(now)
 
-    def told_free_at(self, kind: Kind, now: float) -> tuple[float, bool]:
-        """Return the time to tell a caller that cannot be served before, and whether a rate limit is the reason."""
-        pause = self._pauses.of(kind, now)
-        free = self._breaker.opens_at(now)
-        return (free, False) if pause is None or pause.hint else (max(free, pause.told_until), True)
-
-    def heard(self, ticket: int, kind: Kind, status: int, headers: Mapping[str, str], now: float) -> bool:
-        """Learn from the head of an answer; return whether its end is still to be reported."""
-        if status < _FIRST_ERROR:
-            self._breaker.answered(ticket, now)
-            if self._refused:
-                self._accepted(kind)
-            self._hint(kind, headers, now)
-        elif status >= _SERVER_ERROR:
-            self.failed(ticket, now, f"status {status}")
-            return False
-        else:
-            self._breaker.succeeded(ticket, now)
-            self._told(kind, status, headers, now)
+    def answered(self, ticket: int, kind: Kind, headers: Mapping[str, str], now: float) -> None:
+        """A good answer has begun; its end is still to be reported."""
+        self._breaker.answered(ticket, now)
+        if self._refused:
+            self._accepted(kind)
+        self._hint(kind, headers, now)
         self._tell()
-        return status < _FIRST_ERROR
+
+    def declined(self, ticket: int, kind: Kind, status: int, headers: Mapping[str, str], now: float) -> None:
+        """It refused the request, which is no failure of its own."""
+        self._breaker.succeeded(ticket, now)
+        if status == _RATE_LIMITED:
+            self._limited(kind, headers, now)
+        elif status in CREDENTIAL_STATUSES:
+            self.refused(kind, f"status {status}", now)
+        self._tell()
 
     def ended(self, ticket: int, now: float) -> None:
         """An answer has come to a good end."""
@@ -131,26 +124,23 @@ class Candidate:
         self._refused[kind] = None
         log.error("upstream refuses our credential", upstream=self.name, model=kind[1], cause=cause)
 
-    def failed(self, ticket: int, now: float, cause: str) -> None:
-        """The upstream failed."""
-        self._breaker.failed(ticket, now)
+    def failed(self, ticket: int, now: float, cause: str, *, again: bool = False) -> None:
+        """The upstream failed, or did so ``again`` for the same request."""
+        self._breaker.failed(ticket, now, again=again)
         self._tell(cause, now)
 
     def released(self, ticket: int) -> None:
         """Nothing was learnt."""
         self._breaker.released(ticket)
 
-    def _told(self, kind: Kind, status: int, headers: Mapping[str, str], now: float) -> None:
-        if status == _RATE_LIMITED:
-            unix_now = time.time()
-            asked = retry_after(headers, unix_now)
-            if not asked:
-                self._hint(kind, headers, now)
-            elif self._pauses.add(kind, now, asked, hint=False):
-                self._watch.throttled(self.name, unix_now + asked)
-                log.warning("upstream is rate limited", upstream=self.name, model=kind[1], seconds=round(asked, 3))
-        elif status in CREDENTIAL_STATUSES:
-            self.refused(kind, f"status {status}", now)
+    def _limited(self, kind: Kind, headers: Mapping[str, str], now: float) -> None:
+        unix_now = time.time()
+        asked = retry_after(headers, unix_now)
+        if not asked:
+            self._hint(kind, headers, now)
+        elif self._pauses.add(kind, now, asked, hint=False):
+            self._watch.throttled(self.name, unix_now + asked)
+            log.warning("upstream is rate limited", upstream=self.name, model=kind[1], seconds=round(asked, 3))
 
     def _hint(self, kind: Kind, headers: Mapping[str, str], now: float) -> None:
         # Claude sends them all or none: most of them need not be looked for where there are none.
@@ -211,27 +201,19 @@ class Upstreams:
                     return candidate, ticket
                 obstacle = "breaker_open"
             obstacles[candidate] = obstacle
-        for candidate, obstacle in obstacles.items():
-            if obstacle == "asked_last" and (ticket := candidate.admit(now)) is not None:
-                return candidate, ticket
+        for last in (_HINTED,) if tried else (_HINTED, _THROTTLED):
+            for candidate, obstacle in obstacles.items():
+                if obstacle == last and (ticket := candidate.admit(now)) is not None:
+                    return candidate, ticket
         return None
 
-    def free_at(self, kind: Kind, now: float) -> float:
+    def free_at(self, now: float) -> float:
         """Return the earliest time at which any upstream can be asked."""
-        return min(candidate.free_at(kind, now) for candidate in self._candidates)
+        return min(candidate.free_at(now) for candidate in self._candidates)
 
-    def unavailable(self, kind: Kind, now: float) -> GatewayError:
-        """Return what a caller is told when no upstream can be asked: a rate limit as it is, with the true time."""
-        told = [candidate.told_free_at(kind, now) for candidate in self._candidates]
-        seconds = max(0.0, min(free for free, _ in told) - now)
-        if any(limited for _, limited in told):
-            return UpstreamRefused(
-                "Claude's rate limit is reached. Try again later.",
-                status=_RATE_LIMITED,
-                claude_type="rate_limit_error",
-                retryable=True,
-                retry_after=seconds,
-            )
+    def unavailable(self, now: float) -> GatewayError:
+        """Return what a caller is told when no upstream can be asked."""
+        seconds = max(0.0, self.free_at(now) - now)
         return UpstreamUnavailable("Claude is not available at the moment. Try again shortly.", retry_after=seconds)
 
     def _passed_over(self, obstacles: Mapping[Candidate, str]) -> None:

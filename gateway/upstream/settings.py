@@ -180,9 +180,9 @@ class TransportSettings(BaseModel):
         "upstream that was not asked yet is asked later, too.",
     )
     breaker_failures: Annotated[int, Field(ge=0)] = Field(
-        10,
-        description="Failures in a row (no connection, silence, 5xx, broken answers) after which an upstream is not "
-        "asked for a while; 0 to ask always. While a third of all calls fail, ten in a row come once in 60 000.",
+        20,
+        description="Requests in a row to which an upstream gave no answer (no connection, silence, 5xx, nonsense) "
+        "after which it is not asked for a while; 0 to ask always. While half of all fail, that is once in a million.",
     )
     breaker_error_rate: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5,
@@ -193,7 +193,7 @@ class TransportSettings(BaseModel):
         30.0, description="What the share is taken over: short enough to forget a fault that is over."
     )
     breaker_min_calls: Annotated[int, Field(ge=1)] = Field(
-        20, description="Fewest calls within the window that have a share: two failures out of three say little."
+        100, description="Fewest calls within the window that have a share: two failures out of three say little."
     )
     breaker_cooldown: Seconds = Field(
         5.0,
@@ -205,8 +205,8 @@ class TransportSettings(BaseModel):
     )
     max_throttle: Seconds = Field(
         60.0,
-        description="Longest time that an upstream is believed which says that a rate limit is reached; Claude's are "
-        "per minute. 0 to ask all the same.",
+        description="Longest time for which an upstream that says that a rate limit is reached is asked after the "
+        "others; Claude's limits are per minute. 0 to ask all the same.",
     )
     max_event: Bytes = Field(
         16 * 1024 * 1024,

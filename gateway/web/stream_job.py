@@ -77,7 +77,8 @@ class StreamJob(Job):
                     raise failure
         except GatewayError as error:
             self.record.fail(error)
-            self.attempts.failed(error)
+            if not self.relay.taken:
+                self.attempts.failed(error)
             if self._response is None:
                 raise
             return await self._finish(self._error(error))

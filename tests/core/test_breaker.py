@@ -76,6 +76,16 @@ def test_it_opens_after_failures_in_a_row():
     assert of.admit(4.9) is None
 
 
+def test_a_request_that_fails_again_counts_once():
+    of = breaker(min_calls=1)
+    for now in range(9):
+        of.failed(of.admit(now), now, again=True)
+    assert of.state == "closed"
+    fail(of, 3)
+    of.failed(of.admit(5.0), 5.0, again=True)  # but whoever tries for all has tried
+    assert of.state == "open"
+
+
 def test_a_success_in_between_starts_the_row_anew():
     of = breaker()
     for _ in range(5):

@@ -74,7 +74,7 @@ def test_a_pause_is_over_when_it_is_over():
     pauses = Pauses(60)
     assert pauses.of(OPUS, 0.0) is None
     assert pauses.add(OPUS, 0.0, 5.0, hint=False)
-    assert pauses.of(OPUS, 4.9) == Pause(5.0, 5.0, hint=False)
+    assert pauses.of(OPUS, 4.9) == Pause(5.0, hint=False)
     assert pauses.of(HAIKU, 4.9) is None
     assert pauses.of(OPUS, 5.0) is None
     assert pauses._pauses == {}
@@ -83,7 +83,7 @@ def test_a_pause_is_over_when_it_is_over():
 def test_what_is_told_for_long_is_believed_for_less():
     pauses = Pauses(60)
     pauses.add(OPUS, 0.0, 3600.0, hint=False)
-    assert pauses.of(OPUS, 59.0) == Pause(60.0, 3600.0, hint=False)
+    assert pauses.of(OPUS, 59.0) == Pause(60.0, hint=False)
     assert pauses.of(OPUS, 60.0) is None
 
 
@@ -108,7 +108,7 @@ def test_a_hint_does_not_weaken_a_refusal():
     pauses = Pauses(60)
     pauses.add(OPUS, 0.0, 5.0, hint=False)
     assert not pauses.add(OPUS, 1.0, 50.0, hint=True)
-    assert pauses.of(OPUS, 1.0) == Pause(5.0, 5.0, hint=False)
+    assert pauses.of(OPUS, 1.0) == Pause(5.0, hint=False)
 
 
 def test_however_many_models_callers_name_only_the_latest_are_remembered():

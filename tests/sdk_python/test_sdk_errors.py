@@ -185,7 +185,7 @@ async def test_claudes_retry_after_reaches_the_sdk_which_heeds_it(shop):
     refused = refusal(429, "rate_limit_error", b"retry-after: 33")
     async with (
         scripted_upstream(refused, stream(HELLO)) as claude,
-        shop(claude, upstream={"max_throttle": 0}) as caller,  # it does not wait as it was told
+        shop(claude) as caller,
         sdk(caller, Impatient, max_retries=1) as client,
         client.messages.stream(**asking("Hello")) as events,
     ):

@@ -53,8 +53,7 @@ async def behind_gateway(data_dir: Path, pace: dict[str, Any] | None = None, **s
     """Serve a gateway whose upstream is a pretend Claude that is as fast as it can be, unless told otherwise."""
     async with (
         await serve_simulator(SimulatorSettings(**(FAST | (pace or {})))) as simulator,
-        # One refusal that a test asks for says nothing about the next test's requests.
-        serving(configuration(data_dir, simulator.url, **{"upstream": {"max_throttle": 0}, **sections})) as caller,
+        serving(configuration(data_dir, simulator.url, **sections)) as caller,
     ):
         yield Behind(caller, simulator)
 

@@ -130,7 +130,7 @@ async def test_the_wait_is_the_one_asked_for_unless_it_leaves_the_budget(headers
     """A longer one is the client's to make: the refusal is the answer."""
     async with scripted_upstream(refuse(429, *headers), GOOD) as claude:
         upstream = upstream_at(claude.url, spawned)
-        attempts = attempts_at(upstream, wait=(waits := Waits()), jitter=lambda: 0.0, retry_budget=20, max_throttle=0)
+        attempts = attempts_at(upstream, wait=(waits := Waits()), jitter=lambda: 0.0, retry_budget=20)
         exchange = await attempts.answer()
         assert exchange.status == (429 if wait is None else 200)
         assert waits.backoffs == ([] if wait is None else [wait])

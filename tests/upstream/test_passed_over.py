@@ -11,8 +11,8 @@ from gateway.core.call import Call
 from gateway.core.errors import (
     Draining,
     StreamTooLong,
+    UpstreamMalformed,
     UpstreamRefused,
-    UpstreamTruncated,
     UpstreamUnavailable,
     UpstreamUnreachable,
 )
@@ -164,14 +164,25 @@ async def test_one_that_tries_and_finds_the_pool_full_leaves_its_place(spawned):
         assert await of.ask() == (200, "first")
 
 
-async def test_an_answer_that_breaks_off_after_its_first_event_counts(spawned):
+async def test_an_answer_without_an_event_counts_once(spawned):
     async with fleet(spawned, [GOOD], breaker_failures=2, retries=0) as of:
         for _ in range(2):
+            assert of.told("breaker") == []
             attempts = of.attempts()
             await attempts.answer()
-            attempts.failed(UpstreamTruncated("the relay saw no end"))
+            attempts.failed(UpstreamMalformed("no event stream"))
             attempts.close()
-            attempts.failed(UpstreamTruncated("told once"))
+            attempts.failed(UpstreamMalformed("told once"))
+        assert of.told("breaker") == [("first", "open")]
+
+
+async def test_a_request_counts_once_however_often_it_is_tried(spawned):
+    async with fleet(spawned, [refuse(500)], breaker_failures=2, breaker_cooldown=30, retries=5) as of:
+        assert await of.ask() == (500, "first")
+        assert of.asked == [6]
+        assert of.told("breaker") == []
+        assert await of.ask() == (500, "first")
+        assert of.asked == [7]
         assert of.told("breaker") == [("first", "open")]
 
 
@@ -225,7 +236,7 @@ OPUS = Call("POST", "/v1/messages", b"{}", {}, model="claude-opus", stream=True,
 HAIKU = Call("POST", "/v1/messages", b"{}", {}, model="claude-haiku", stream=True, max_tokens=9)
 
 
-async def test_nothing_is_sent_before_the_time_that_a_429_names(spawned):
+async def test_others_are_asked_before_the_time_that_a_429_names(spawned):
     async with fleet(spawned, [refuse(429, b"retry-after: 30"), GOOD], [GOOD]) as of:
         assert [await of.ask(OPUS) for _ in range(3)] == [(200, "second")] * 3
         assert of.asked == [1, 3]
@@ -239,24 +250,17 @@ async def test_another_model_has_another_limit(spawned):
         assert await of.ask(HAIKU) == (200, "first")
 
 
-async def test_without_another_upstream_callers_are_told_the_time_that_remains(spawned):
-    async with fleet(spawned, [refuse(429, b"retry-after: 3600")]) as of:
-        assert await of.ask(OPUS) == (429, "first")  # Claude's own words
-        with pytest.raises(UpstreamRefused) as caught:
-            await of.ask(OPUS)
-        assert (caught.value.status, caught.value.code) == (429, "upstream_rate_limit_error")
-        assert 3590 < caught.value.retry_after <= 3600
-        assert of.asked == [1]
+async def test_without_another_upstream_claudes_own_answer_is_the_last_word(spawned):
+    async with fleet(spawned, [refuse(429, b"retry-after: 3600"), refuse(429, b"retry-after: 3590"), GOOD]) as of:
+        assert [await of.ask(OPUS) for _ in range(3)] == [(429, "first"), (429, "first"), (200, "first")]
 
 
-async def test_of_all_times_the_caller_is_told_the_first(spawned):
-    """One is limited, the other one's breaker is open: whichever is over first."""
-    limited = [refuse(429, b"retry-after: 300")]
-    async with fleet(spawned, limited, [refuse(500)], breaker_failures=1, breaker_cooldown=40) as of:
-        await of.ask(OPUS)
-        with pytest.raises(UpstreamRefused) as caught:
-            await of.ask(OPUS)
-        assert 30 < caught.value.retry_after <= 40
+async def test_who_named_a_time_is_not_asked_again_for_a_request_that_has_an_answer(spawned):
+    limit = [refuse(429, b"retry-after: 30")]
+    async with fleet(spawned, limit, limit, [refuse(503)], retries=0) as of:
+        assert await of.ask(OPUS) == (503, "third")
+        assert await of.ask(OPUS) == (503, "third")
+        assert of.asked == [1, 1, 2]
 
 
 @pytest.mark.parametrize("headers", [[], [b"retry-after: 0"], [b"retry-after: soon"], [b"retry-after: -5"]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.core.errors import UpstreamRefused, UpstreamUnavailable
+from gateway.core.errors import UpstreamUnavailable
 from gateway.core.pauses import MAX_PAUSES
 from gateway.upstream.routing import Upstreams
 from gateway.upstream.settings import TransportSettings
@@ -27,6 +27,10 @@ def known(*names: str, **settings) -> tuple[Upstreams, list, Watched]:
     return upstreams, upstreams._candidates, watched
 
 
+def limited(candidate, seconds: float, now: float) -> None:
+    candidate.declined(candidate.admit(now), OPUS, 429, {"retry-after": str(seconds)}, now)
+
+
 def events(lines: list[dict]) -> list[tuple[str, str]]:
     return [(line["event"], line["log_level"]) for line in lines]
 
@@ -38,7 +42,7 @@ def test_every_change_of_a_breaker_is_one_line_with_its_cause():
             claude.failed(claude.admit(0.0), 0.0, "upstream_timeout")
         assert upstreams.choose(OPUS, (), 1.0) is None
         _, probe = upstreams.choose(OPUS, (), 5.0)
-        claude.heard(probe, OPUS, 200, {}, 6.0)
+        claude.answered(probe, OPUS, {}, 6.0)
         claude.ended(probe, 7.0)
     assert events(lines) == [
         ("upstream breaker opened", "warning"),
@@ -59,10 +63,10 @@ def test_a_refused_credential_is_told_once_until_it_is_taken_again():
     _, (claude,), _ = known("claude")
     with capture_logs() as lines:
         for _ in range(3):
-            claude.heard(claude.admit(0.0), OPUS, 401, {}, 0.0)
-        claude.heard(claude.admit(0.0), HAIKU, 200, {}, 1.0)
+            claude.declined(claude.admit(0.0), OPUS, 401, {}, 0.0)
+        claude.answered(claude.admit(0.0), HAIKU, {}, 1.0)
         for _ in range(2):
-            claude.heard(claude.admit(0.0), OPUS, 200, {}, 1.0)
+            claude.answered(claude.admit(0.0), OPUS, {}, 1.0)
         claude.refused(OPUS, "upstream_credential", 2.0)
     assert events(lines) == [
         ("upstream refuses our credential", "error"),
@@ -87,7 +91,7 @@ def test_a_limit_is_told_once_until_it_is_over():
     _, (claude,), watched = known("claude")
     with capture_logs() as lines:
         for now in (0.0, 1.0, 6.5):
-            claude.heard(claude.admit(now), OPUS, 429, {"retry-after": "5"}, now)
+            limited(claude, 5, now)
     assert events(lines) == [("upstream is rate limited", "warning")] * 2
     assert [entry[:2] for entry in watched.told] == [("throttled", "claude")] * 2
 
@@ -110,7 +114,6 @@ def test_hints_change_the_order_and_nothing_else():
     assert upstreams.choose(OPUS, [second], 1.0)[0] is first
     second.refused(OPUS, "status 401", 1.0)
     assert upstreams.choose(OPUS, (), 2.0)[0] is first
-    assert upstreams.free_at(OPUS, 2.0) == 2.0
 
 
 def test_one_with_a_hint_and_an_open_breaker_is_not_asked():
@@ -118,37 +121,26 @@ def test_one_with_a_hint_and_an_open_breaker_is_not_asked():
     claude.refused(OPUS, "status 401", 0.0)
     claude.failed(claude.admit(0.0), 0.0, "upstream_timeout")
     assert upstreams.choose(OPUS, (), 1.0) is None
-    assert isinstance(upstreams.unavailable(OPUS, 1.0), UpstreamUnavailable)
+    assert isinstance(upstreams.unavailable(1.0), UpstreamUnavailable)
 
 
-@pytest.mark.parametrize(
-    ("limited_for", "open_for", "now", "seconds", "error"),
-    [
-        (30, None, 10.0, 20.0, UpstreamRefused),
-        (3600, None, 10.0, 3590.0, UpstreamRefused),  # believed for a minute, told in full
-        (30, 5, 1.0, 4.0, UpstreamRefused),
-        (3, 5, 1.0, 2.0, UpstreamRefused),
-        (None, 5, 1.0, 4.0, UpstreamUnavailable),
-    ],
-)
-def test_what_a_caller_is_told(limited_for, open_for, now, seconds, error):
-    """Of two upstreams one may be limited and the other open: the first time counts, and a limit is named as one."""
-    names = ["limited"] * (limited_for is not None) + ["open"] * (open_for is not None)
-    upstreams, candidates, _ = known(*names, breaker_failures=1, breaker_cooldown=open_for or 5)
-    for candidate in candidates:
-        if candidate.name == "limited":
-            candidate.heard(candidate.admit(0.0), OPUS, 429, {"retry-after": str(limited_for)}, 0.0)
-        else:
-            candidate.failed(candidate.admit(0.0), 0.0, "upstream_timeout")
-    told = upstreams.unavailable(OPUS, now)
-    assert isinstance(told, error)
-    assert told.retryable
-    assert told.retry_after == pytest.approx(seconds)
+def test_whoever_named_a_time_is_asked_before_it_by_those_alone_who_have_no_answer_yet():
+    upstreams, (first, second, third), _ = known("first", "second", "third")
+    limited(first, 30, 0.0)
+    limited(second, 30, 0.0)
+    third.refused(OPUS, "status 401", 0.0)
+    assert upstreams.choose(OPUS, (), 1.0)[0] is third
+    assert upstreams.choose(OPUS, [third], 1.0) is None
+    third.failed(third.admit(1.0), 1.0, "upstream_timeout")
+    limited(third, 30, 1.0)
+    assert upstreams.choose(OPUS, (), 2.0)[0] is first
+    assert upstreams.choose(OPUS, [third], 31.0)[0] is first
 
 
-def test_a_limit_on_an_upstream_whose_breaker_is_open_is_over_when_both_are():
-    upstreams, (claude,), _ = known("claude", breaker_failures=1, breaker_cooldown=50)
-    claude.heard(claude.admit(0.0), OPUS, 429, {"retry-after": "20"}, 0.0)
-    claude.failed(claude.admit(0.0), 0.0, "upstream_timeout")
-    assert upstreams.free_at(OPUS, 1.0) == 50.0
-    assert upstreams.unavailable(OPUS, 1.0).retry_after == pytest.approx(49.0)
+def test_a_caller_is_told_when_the_first_of_all_breakers_lets_one_through():
+    upstreams, (first, second), _ = known("first", "second", breaker_failures=1, breaker_cooldown=5)
+    first.failed(first.admit(0.0), 0.0, "upstream_timeout")
+    second.failed(second.admit(2.0), 2.0, "upstream_timeout")
+    told = upstreams.unavailable(3.0)
+    assert (told.retryable, told.retry_after) == (True, pytest.approx(2.0))
+    assert upstreams.unavailable(9.0).retry_after == 0
