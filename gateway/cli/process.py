@@ -29,7 +29,7 @@ from gateway.generation import Gateway
 from gateway.identity.errors import IdentityError
 from gateway.log import Log, configure_logging
 from gateway.tasks import TaskOwner
-from gateway.web.accept import raise_open_files, warn_of_few_files
+from gateway.web.accept import raise_open_files, tell_of_few_files
 from gateway.web.server import ListenError
 
 Announce = Callable[[Gateway], str]
@@ -82,7 +82,7 @@ async def _serve(config: Config, log_to: Log, announce: Announce, around: Around
     async with _signals() as signals, around(config) as final, running(final, log_to) as gateway:
         sys.stdout.write(announce(gateway) + "\n")
         sys.stdout.flush()
-        warn_of_few_files(config.server)
+        tell_of_few_files(config.server)
         reloads = Reloads(gateway, final, reread, tty=tty)
         try:
             first = await _last_signal(signals, reloads, tty=tty)

@@ -73,11 +73,12 @@ def raise_open_files(settings: ServerSettings) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def warn_of_few_files(settings: ServerSettings) -> None:
-    """Log it when there are not open files enough for the configured limits."""
+def tell_of_few_files(settings: ServerSettings) -> None:
+    """Log it when there are not open files enough for the limits; a warning only where somebody asked for them."""
     room = capacity(settings, open_files())
     if room.files is not None:
-        log.warning(
+        tell = log.warning if "max_streams" in settings.model_fields_set else log.info
+        tell(
             "the limit of open files allows fewer streams than are configured",
             open_files=room.files,
             streams=room.streams,

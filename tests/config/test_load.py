@@ -6,6 +6,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from gateway.config import Config, ConfigError, load_config, read_config
+from gateway.web.settings import ServerSettings
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +63,23 @@ def test_the_command_line_beats_the_environment_beats_dotenv_beats_the_file():
     assert load_config(file, dotenv, environ={}).server.listen == "h:2"
     assert load_config(file, dotenv, environ=environ).server.listen == "h:3"
     assert load_config(file, dotenv, environ=environ, overrides=overrides).server.listen == "h:4"
+
+
+@pytest.mark.parametrize(
+    ("text", "dotenv", "environ", "overrides"),
+    [
+        ("[server]\nmax_streams = 10000\n", "", {}, {}),
+        ("", "TOKENWEIR_SERVER__MAX_STREAMS=10000\n", {}, {}),
+        ("", "", {"TOKENWEIR_SERVER__MAX_STREAMS": "10000"}, {}),
+        ("", "", {}, {"server.max_streams": 10_000}),
+    ],
+    ids=["file", "dotenv", "environment", "command line"],
+)
+def test_a_key_that_is_set_to_its_default_is_known_from_one_that_is_not_set(text, dotenv, environ, overrides):
+    server = load_config(toml(text), env(dotenv), environ=environ, overrides=overrides).server
+    assert server == ServerSettings()
+    assert server.model_fields_set == {"max_streams"}
+    assert load_config(None, environ={"TOKENWEIR_SERVER__MAX_STREAMS": ""}).server.model_fields_set == set()
 
 
 def test_a_stronger_source_changes_only_the_keys_it_names():

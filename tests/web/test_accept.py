@@ -9,7 +9,7 @@ import resource
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.web.accept import Capacity, Heads, Looking, OpenFiles, capacity, raise_open_files, warn_of_few_files
+from gateway.web.accept import Capacity, Heads, Looking, OpenFiles, capacity, raise_open_files, tell_of_few_files
 from gateway.web.settings import ServerSettings
 from tests.support.gateway import configuration
 from tests.support.observed import eventually, observed
@@ -67,13 +67,23 @@ def test_as_many_open_files_are_allowed_as_are_needed_and_never_fewer_than_befor
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 856
 
 
-def test_too_few_open_files_for_the_streams_are_told_with_the_number_that_there_is_room_for(files):
+@pytest.mark.parametrize(
+    ("settings", "level"),
+    [
+        (SETTINGS, "info"),
+        (ServerSettings(max_connections=15_000), "info"),
+        (ServerSettings(max_streams=10_000), "warning"),
+        (ServerSettings(max_streams=400), "warning"),
+    ],
+)
+def test_too_few_open_files_are_told_with_the_room_that_there_is_and_warn_who_set_the_streams(files, settings, level):
     files(1024)
     with capture_logs() as lines:
-        warn_of_few_files(SETTINGS)
-        warn_of_few_files(ServerSettings(max_streams=300))
+        tell_of_few_files(settings)
+        tell_of_few_files(ServerSettings(max_streams=300))
     (line,) = lines
-    assert (line["log_level"], line["open_files"], line["streams"]) == ("warning", 1024, 384)
+    assert (line["log_level"], line["open_files"], line["streams"]) == (level, 1024, 384)
+    assert line["max_streams"] == settings.max_streams
 
 
 def test_a_head_that_does_not_come_in_its_time_is_given_up():

@@ -18,6 +18,7 @@ from tests.support.observed import eventually, observed
 from tests.support.process import serving
 from tests.support.raw_client import connected, request_bytes
 from tests.support.scripted_upstream import BLOCK, END, SSE_HEAD, START, scripted_upstream, text_delta
+from tests.support.workers import children
 
 CHAT = "/api/chat/stream"
 
@@ -253,15 +254,22 @@ async def test_the_limit_of_open_files_is_raised_to_what_the_streams_need(tmp_pa
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-async def test_too_few_open_files_for_the_streams_are_told_at_the_start(tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_too_few_open_files_for_the_streams_are_told_at_the_start(tmp_path, workers):
     many = "2000000000"  # more than any system allows
     async with serving(
         tmp_path,
         "serve",
+        f"--workers={workers}",
         ANTHROPIC_API_KEY="k",
         TOKENWEIR_SERVER__MAX_STREAMS=many,
         TOKENWEIR_SERVER__MAX_CONNECTIONS=many,
     ) as gateway:
-        told = json.loads((await gateway.until("the limit of open files allows fewer streams")).splitlines()[-1])
-        assert told["open_files"] == resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE)[0]
+        event = "the limit of open files allows fewer streams"
+        if event not in gateway.said:  # a worker may say it before they serve
+            await gateway.until(event)
+        told = next(json.loads(line) for line in gateway.said.splitlines() if event in line)
+        serves = next(iter(children(gateway.process.pid)), gateway.process.pid)
+        assert told["level"] == "warning"
+        assert told["open_files"] == resource.prlimit(serves, resource.RLIMIT_NOFILE)[0]
         assert told["streams"] == (told["open_files"] - 256) // 2

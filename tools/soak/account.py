@@ -25,7 +25,6 @@ _MOST_FINDINGS = 200
 
 # Lines of the log that warn, are no request's, and are as they should be: the event, and why.
 EXPLAINED = {
-    "the limit of open files allows fewer streams than are configured": "this machine's limit; the soak needs few",
     "shedding load: the event loop lags": "something else used the gateway's core",
     "upstream refuses our credential": "asked for, with status=401",
     "upstream is rate limited": "asked for, with status=429",
