@@ -34,9 +34,8 @@ async def test_a_worker_that_is_never_ready_is_not_waited_for(tmp_path):
 
 
 async def test_a_worker_that_dies_young_is_replaced_after_ever_longer_pauses(tmp_path):
-    marker = tmp_path / "starts"
-    dies = f'open({str(marker)!r}, "ab").write(b".")\n{READY}time.sleep(0.05)\nos.kill(os.getpid(), 9)'
-    async with supervised(tmp_path, dies, workers=1) as it:
+    at_its_first_order = f"{READY}next(orders())\nos.kill(os.getpid(), 9)"
+    async with supervised(tmp_path, at_its_first_order, workers=1) as it:
         assert await it.group.start() is None
         for _ in range(3):
             assert (await it.said("a worker died"))["ended_with"] == "SIGKILL"
@@ -168,12 +167,21 @@ async def test_a_death_while_it_ends_is_told_and_nobody_is_replaced(tmp_path):
 @pytest.mark.parametrize("leaves", ['say("retiring")\nobey()', "raise SystemExit(0)"])
 async def test_a_worker_that_is_gone_before_the_others_are_ready_fails_the_start(tmp_path, leaves):
     """It must not be given a place, which nobody would take from it."""
-    first = tmp_path / "first"
+    first, noticed = tmp_path / "first", tmp_path / "noticed"
     does = (
         f"try:\n    os.close(os.open({str(first)!r}, os.O_CREAT | os.O_EXCL))\n"
-        f"except FileExistsError:\n    time.sleep(0.3)\n    {SERVES.replace(chr(10), chr(10) + '    ')}\n"
+        f"except FileExistsError:\n    while not os.path.exists({str(noticed)!r}):\n        time.sleep(0.005)\n"
+        f"    {SERVES.replace(chr(10), chr(10) + '    ')}\n"
         f"else:\n    {READY}    {leaves.replace(chr(10), chr(10) + '    ')}\n"
     )
-    async with supervised(tmp_path, does) as it:
-        assert await it.group.start() == "a worker ended before all were ready"
+
+    def is_gone() -> bool:
+        members = it.group._members
+        return it.group._numbers == 2 and (len(members) == 1 or any(member.leaving for member in members))
+
+    async with supervised(tmp_path, does) as it, asyncio.TaskGroup() as group:
+        starting = group.create_task(it.group.start())
+        await eventually(is_gone)
+        noticed.touch()
+        assert await starting == "a worker ended before all were ready"
         await eventually(lambda: not it.group._members)
