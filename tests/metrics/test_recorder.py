@@ -69,21 +69,6 @@ BARE = replace(
 )
 
 
-@pytest.fixture
-def metrics():
-    made = Metrics()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def value(metrics):
-    def read(name: str, **labels: str) -> float | None:
-        return metrics.registry.get_sample_value(f"tokenweir_{name}", labels)
-
-    return read
-
-
 def test_a_request_is_counted_by_route_method_status_class_and_kind(metrics, value):
     metrics.observe(DONE)
     metrics.observe(DONE)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
+
+import trustme
 
 from gateway.core.call import Call
 from gateway.core.errors import GatewayError
@@ -129,6 +132,21 @@ def upstream_at(
     """Return an upstream on some address; settings are laid over the defaults."""
     transport = TransportSettings(**{"warm_connections": 0, **settings})
     return Upstream(UpstreamSettings(name="claude", base_url=url, api_key=key), transport, spawn, observer)
+
+
+async def whole(upstream: Upstream) -> Kept:
+    """Ask for something small; return what the answer's sink was given in the end."""
+    exchange, kept = upstream.send(await within(upstream.pool.acquire()), GET, {}), Kept()
+    exchange.attach(kept)
+    await kept.wait()
+    return kept
+
+
+def serving_as(authority: trustme.CA, *names: str, **given: Any) -> ssl.SSLContext:
+    """Return the TLS of a server that has these names for everyone who trusts the authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names, **given).configure_cert(context)
+    return context
 
 
 def refusing_port() -> int:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import ssl
 
 import pytest
-import trustme
 
 from gateway.core.call import Call
 from gateway.core.errors import GatewayError, UpstreamUnreachable
@@ -15,31 +13,22 @@ from gateway.upstream.settings import TransportSettings, UpstreamSettings
 from tests.support.clouds import aws_stream, bedrock, check_signature, chunks
 from tests.support.scripted_upstream import HELLO, scripted_upstream
 from tests.support.tunnel_proxy import tunnel_proxy
-from tests.support.upstreams import Kept, within
+from tests.support.upstreams import Kept, serving_as, within
 
 CALL = Call("POST", "/v1/messages", b'{"model":"m","stream":true}', {}, "m", stream=True, max_tokens=10)
 NAME = "bedrock.example"
 
 
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def certified(authority):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(NAME, "localhost").configure_cert(context)
-    return context
+    return serving_as(authority, NAME, "localhost")
 
 
 @pytest.fixture
-def opened(spawned, authority, tmp_path):
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-
+def opened(spawned, trusted):
     def opened(url: str, **transport: object) -> CloudUpstream:
         settings = UpstreamSettings.model_validate(bedrock(url))
-        return CloudUpstream(settings, TransportSettings(**{"ca_file": str(tmp_path / "ca.pem"), **transport}), spawned)
+        return CloudUpstream(settings, TransportSettings(**{"ca_file": trusted, **transport}), spawned)
 
     return opened
 

@@ -12,7 +12,6 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import trustme
 
 from gateway.core.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
 from gateway.upstream.connection import Connection
@@ -21,18 +20,11 @@ from gateway.upstream.proxy import Proxy, parse_proxy
 from gateway.upstream.settings import TransportSettings
 from tests.support.scripted_upstream import answer, scripted_upstream
 from tests.support.tunnel_proxy import tunnel_proxy
-from tests.support.upstreams import GET, PATIENCE, Kept, refusing_port, until, upstream_at, within
+from tests.support.upstreams import PATIENCE, refusing_port, serving_as, until, upstream_at, whole, within
 
 HELLO = answer(200, b"hello")
 # Reserved for documentation: nobody is there.
 NOWHERE = "192.0.2.1"
-
-
-async def whole(upstream):
-    exchange, kept = upstream.send(await within(upstream.pool.acquire()), GET, {}), Kept()
-    exchange.attach(kept)
-    await kept.wait()
-    return kept
 
 
 def found(*targets: tuple[str, int]):
@@ -63,24 +55,6 @@ async def failure(dialer: Dialer) -> DialFailed:
 
 def port_of(url: str) -> int:
     return int(url.rpartition(":")[2])
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
-@pytest.fixture
-def trusted(authority, tmp_path):
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
-
-
-def serving_as(authority, name: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
 
 
 # Names and addresses.
@@ -214,10 +188,8 @@ async def test_a_proxy_cannot_pass_for_claude(authority, trusted, spawned):
 
 
 async def test_a_certificate_that_has_expired(authority, trusted):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     last_year = datetime.now(UTC) - timedelta(days=365)
-    authority.issue_cert("localhost", not_after=last_year).configure_cert(context)
-    async with scripted_upstream(HELLO, tls=context) as claude:
+    async with scripted_upstream(HELLO, tls=serving_as(authority, "localhost", not_after=last_year)) as claude:
         tls = ssl.create_default_context(cafile=trusted)
         failed = await failure(dialer("localhost", port_of(claude.url), tls=tls))
         assert failed.step == "tls"

@@ -3,39 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 
 import pytest
-import trustme
 
 from gateway.core.errors import UpstreamUnreachable
 from tests.support.scripted_upstream import answer, scripted_upstream
-from tests.support.upstreams import POST, Kept, until, upstream_at, within
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
-@pytest.fixture
-def trusted(authority, tmp_path):
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
-
-
-def serving_as(authority, *names: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names).configure_cert(context)
-    return context
-
-
-async def whole(upstream):
-    exchange, kept = upstream.send(await within(upstream.pool.acquire()), POST, {}), Kept()
-    exchange.attach(kept)
-    await kept.wait()
-    return kept
+from tests.support.upstreams import POST, Kept, serving_as, until, upstream_at, whole, within
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 
 import trustme
 
@@ -11,6 +10,7 @@ from tests.support.gateway import configuration
 from tests.support.observed import eventually, observed
 from tests.support.scripted_upstream import HELLO, scripted_upstream, stream
 from tests.support.tunnel_proxy import tunnel_proxy
+from tests.support.upstreams import serving_as
 
 BODY = {"model": "claude-sonnet-4-5", "max_tokens": 10, "messages": [{"role": "user", "content": "Hi"}], "stream": True}
 
@@ -18,8 +18,7 @@ BODY = {"model": "claude-sonnet-4-5", "max_tokens": 10, "messages": [{"role": "u
 async def test_a_stream_comes_through_the_proxy(tmp_path):
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("claude.example").configure_cert(tls)
+    tls = serving_as(authority, "claude.example")
     async with scripted_upstream(stream(HELLO), tls=tls) as claude, tunnel_proxy() as proxy:
         url = claude.url.replace("localhost", "claude.example")
         way = {"https_proxy": proxy.url, "ca_file": str(tmp_path / "ca.pem")}
