@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import pty
 import signal
@@ -14,8 +13,7 @@ from pathlib import Path
 
 from tests.support.observed import eventually
 from tests.support.process import ROOT, process, serving
-from tests.support.raw_client import connected, request_bytes
-from tests.support.streaming import AT_ONCE, KEY, begin, chat, rest, streaming_gateway
+from tests.support.streaming import AT_ONCE, KEY, begin, chat, health, rest, streaming_gateway
 from tests.support.workers import children, files, scraped
 
 DONE = b'"type":"done"'
@@ -30,8 +28,7 @@ async def test_what_comes_after_a_reload_has_the_new_configuration_and_what_runs
     ):
         await begin(running)
         (tmp_path / "c.toml").write_text('[chat]\nmodel = "claude-new"\n')
-        gateway.signal(signal.SIGHUP)
-        await gateway.until("configuration reloaded")
+        await gateway.reload()
         async with chat(gateway, http, headers) as later:
             await begin(later)
             async with http.get(f"{gateway.ops_url}/readyz") as ready:
@@ -54,8 +51,7 @@ async def test_limits_go_on_counting_and_counters_do_not_go_back(tmp_path):
         statuses = []
         for reload in (False, True):
             if reload:
-                gateway.signal(signal.SIGHUP)
-                await gateway.until("configuration reloaded")
+                await gateway.reload()
             for _ in range(2):
                 async with chat(gateway, http, headers) as answer:
                     await answer.read()
@@ -74,21 +70,14 @@ async def test_connections_that_come_during_a_reload_are_all_served(tmp_path):
 
         async def keep_coming(*, keep: bool) -> None:
             while not over.is_set():
-                async with connected(gateway.url) as wire:
-                    for _ in range(2 if keep else 1):
-                        await wire.send(request_bytes("GET", "/health"))
-                        status, headers, _ = await wire.answer()
-                        served.append(status)
-                        if headers.get("Connection") == "close":
-                            break
+                served.append(await health(gateway.url, keep=keep))
                 await asyncio.sleep(0.01)  # what reloads needs the processor as well
 
         async with asyncio.TaskGroup() as group:
             for keep in (True, False):
                 group.create_task(keep_coming(keep=keep))
             for _ in range(3):
-                gateway.signal(signal.SIGHUP)
-                await gateway.until("configuration reloaded")
+                await gateway.reload()
             over.set()
     assert set(served) == {200}
     assert len(served) > 8
@@ -108,10 +97,7 @@ async def test_a_wrong_configuration_is_refused_in_one_line_and_the_old_one_stay
             ("no toml", "c.toml"),
         ):
             (tmp_path / "c.toml").write_text(text)
-            gateway.signal(signal.SIGHUP)
-            line = json.loads((await gateway.until("reload refused")).splitlines()[-1])
-            assert line["level"] == "error"
-            assert reason in line["reason"]
+            assert reason in await gateway.refused_reload()
         slow.finish.set()
         assert DONE in await rest(running)
         async with chat(gateway, http, headers) as later:
@@ -126,8 +112,7 @@ async def test_reloads_leave_no_file_open(tmp_path):
         slow.finish.set()
 
         async def reload() -> None:
-            gateway.signal(signal.SIGHUP)
-            await gateway.until("configuration reloaded")
+            await gateway.reload()
             async with chat(gateway, http, headers) as answer:
                 await answer.read()
             async with asyncio.timeout(15):
@@ -148,8 +133,7 @@ async def test_sigterm_during_a_reload_ends_in_order(tmp_path):
         chat(gateway, http, headers) as oldest,
     ):
         await begin(oldest)
-        gateway.signal(signal.SIGHUP)
-        await gateway.until("configuration reloaded")
+        await gateway.reload()
         async with chat(gateway, http, headers) as old:
             await begin(old)
             gateway.signal(signal.SIGHUP)
@@ -175,9 +159,9 @@ async def test_what_the_old_configuration_does_not_finish_in_its_grace_period_is
 
 async def test_signals_during_a_reload_make_one_more(tmp_path):
     async with serving(tmp_path, "serve", **AT_ONCE) as gateway:
-        for _ in range(5):
+        for _ in range(4):
             gateway.signal(signal.SIGHUP)
-        await gateway.until("configuration reloaded")
+        await gateway.reload()
         gateway.signal(signal.SIGTERM)
         ended = await gateway.end()
     assert ended.code == 0
@@ -200,9 +184,7 @@ def _ignores_sighup(pid: int) -> bool:
 
 async def test_the_demo_keeps_its_configuration_and_goes_on(tmp_path):
     async with serving(tmp_path, "demo") as demo:
-        demo.signal(signal.SIGHUP)
-        line = json.loads((await demo.until("reload refused")).splitlines()[-1])
-        assert line["reason"] == "this command keeps the configuration that it began with"
+        assert await demo.refused_reload() == "this command keeps the configuration that it began with"
 
 
 def test_when_the_terminal_is_closed_it_ends(tmp_path):

@@ -15,7 +15,7 @@ import pytest
 from tests.support.observed import eventually
 from tests.support.process import PATIENCE, command, make_key, process
 from tests.support.raw_client import connected, request_bytes
-from tests.support.streaming import KEY, begin, chat, rest, streaming_gateway
+from tests.support.streaming import KEY, begin, chat, health, rest, streaming_gateway
 from tests.support.workers import alive, children, files, kill, scraped, server_socket, sockets, total
 
 TWO = ("--workers", "2")
@@ -38,17 +38,6 @@ def workers(gateway) -> set[int]:
 async def ready(http, gateway) -> tuple[int, dict]:
     async with http.get(f"{gateway.ops_url}/readyz") as answer:
         return answer.status, await answer.json()
-
-
-async def health(url: str, *, keep: bool) -> int:
-    """Ask on a connection of its own; return the status."""
-    async with connected(url) as wire:
-        for _ in range(2 if keep else 1):
-            await wire.send(request_bytes("GET", "/health"))
-            status, headers, _ = await wire.answer()
-            if headers.get("Connection") == "close":
-                break
-    return status
 
 
 async def stream_on(stack, gateway, http, headers, worker):
@@ -98,13 +87,13 @@ async def test_a_worker_that_is_killed_takes_its_own_streams_with_it_and_nothing
         dying = await stream_on(stack, gateway, http, headers, first)
         living = await stream_on(stack, gateway, http, headers, second)
         for _ in range(10):
-            assert await health(gateway.url, keep=False) == 200
+            assert await health(gateway.url) == 200
         before = await scraped(http, gateway.ops_url)
         kill(first)
         with pytest.raises(aiohttp.ClientPayloadError):
             await rest(dying)
         for _ in range(10):
-            assert await health(gateway.url, keep=False) == 200
+            assert await health(gateway.url) == 200
         said = await gateway.until("a worker was replaced")
         after = await scraped(http, gateway.ops_url)
         died = next(json.loads(line) for line in said.splitlines() if "a worker died" in line)
@@ -140,8 +129,7 @@ async def test_sighup_exchanges_the_configuration_and_the_workers_and_loses_no_s
         await begin(running)
         old = workers(gateway)
         (tmp_path / "c.toml").write_text('[chat]\nmodel = "claude-new"\n')
-        gateway.signal(signal.SIGHUP)
-        await gateway.until("configuration reloaded")
+        await gateway.reload()
         async with chat(gateway, http, headers) as later:
             await begin(later)
             status, body = await ready(http, gateway)
@@ -174,8 +162,7 @@ async def test_connections_that_come_during_a_reload_are_all_served(tmp_path):
             for keep in (True, False, True, False):
                 group.create_task(keep_coming(keep=keep))
             old = workers(gateway)
-            gateway.signal(signal.SIGHUP)
-            await gateway.until("configuration reloaded")
+            await gateway.reload()
             await eventually(lambda: not old & workers(gateway), PATIENCE)
             over.set()
     assert set(served) == {200}
@@ -190,8 +177,7 @@ async def test_reloads_leave_nothing_behind(tmp_path):
         before = files(supervisor)
         for _ in range(2):
             old = workers(gateway)
-            gateway.signal(signal.SIGHUP)
-            await gateway.until("configuration reloaded")
+            await gateway.reload()
             await eventually(lambda old=old: not old & workers(gateway), PATIENCE)
         await eventually(lambda: files(supervisor) <= before, PATIENCE)
         assert len(children(supervisor)) == 2
@@ -212,11 +198,7 @@ async def test_a_configuration_that_is_wrong_is_refused_and_the_old_one_stays(tm
             ("no toml", "c.toml"),
         ):
             (tmp_path / "c.toml").write_text(text)
-            gateway.signal(signal.SIGHUP)
-            said = await gateway.until("reload refused")
-            line = json.loads(said.splitlines()[-1])
-            assert line["level"] == "error"
-            assert reason in line["reason"]
+            assert reason in await gateway.refused_reload()
         assert workers(gateway) == before
         slow.finish.set()
         assert DONE in await rest(running)
@@ -234,9 +216,7 @@ async def test_an_address_cannot_change_while_running(tmp_path):
     async with process(tmp_path, "serve", *TWO, "--config", "c.toml", **KEY) as gateway:
         await gateway.until("serves on")
         (tmp_path / "c.toml").write_text('[server]\nlisten = "127.0.0.1:1"\nops_listen = "127.0.0.1:0"\n')
-        gateway.signal(signal.SIGHUP)
-        said = await gateway.until("reload refused")
-    reason = json.loads(said.splitlines()[-1])["reason"]
+        reason = await gateway.refused_reload()
     assert reason == "server.listen was 127.0.0.1:0 and is 127.0.0.1:1: that takes a restart"
 
 
@@ -246,11 +226,10 @@ async def test_the_number_of_workers_is_what_the_configuration_says_now(tmp_path
         assert len(workers(gateway)) == 2
         for count in (3, 1):
             (tmp_path / "c.toml").write_text(f"[server]\nworkers = {count}\n")
-            gateway.signal(signal.SIGHUP)
-            await gateway.until("configuration reloaded")
+            await gateway.reload()
             await eventually(lambda count=count: len(workers(gateway)) == count, PATIENCE)
             for _ in range(20):  # also where a socket is more than there are workers
-                assert await health(gateway.url, keep=False) == 200
+                assert await health(gateway.url) == 200
 
 
 async def test_sigterm_while_a_reload_starts_workers_ends_in_order(tmp_path):
@@ -278,8 +257,7 @@ async def test_sigterm_while_the_old_generation_finishes_waits_for_both(tmp_path
         chat(gateway, http, headers) as old,
     ):
         await begin(old)
-        gateway.signal(signal.SIGHUP)
-        await gateway.until("configuration reloaded")
+        await gateway.reload()
         async with chat(gateway, http, headers) as new:
             await begin(new)
             processes = workers(gateway)
@@ -338,7 +316,7 @@ async def test_a_worker_that_is_told_to_end_is_replaced_and_finishes_what_it_has
         kill(first, signal.SIGTERM)
         await gateway.until("a worker was replaced")
         for _ in range(10):
-            assert await health(gateway.url, keep=False) == 200
+            assert await health(gateway.url) == 200
         slow.finish.set()
         assert DONE in await rest(running)
         await eventually(lambda: not alive(first), PATIENCE)
@@ -461,5 +439,4 @@ async def test_what_lies_in_the_working_directory_is_not_imported(tmp_path):
     arguments = ("serve", *TWO, "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0")
     async with process(tmp_path, *arguments, program=script, **KEY) as gateway:
         await gateway.until("serves on")
-        gateway.signal(signal.SIGHUP)
-        await gateway.until("configuration reloaded")
+        await gateway.reload()

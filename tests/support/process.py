@@ -67,6 +67,18 @@ class Tokenweir:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    async def reload(self) -> None:
+        """Have it read its configuration anew, and wait until that is done."""
+        self.signal(signal.SIGHUP)
+        await self.until("configuration reloaded")
+
+    async def refused_reload(self) -> str:
+        """Have it read a configuration that it will not serve with; return the reason from the one line about it."""
+        self.signal(signal.SIGHUP)
+        line = json.loads((await self.until("reload refused")).splitlines()[-1])
+        assert line["level"] == "error"
+        return line["reason"]
+
     async def end(self) -> Ended:
         """Wait for its end."""
         async with asyncio.timeout(PATIENCE):

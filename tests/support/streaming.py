@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from tests.support.process import make_key, serving
+from tests.support.raw_client import connected, request_bytes
 from tests.support.scripted_upstream import BLOCK, END, SSE_HEAD, START, scripted_upstream, text_delta
 
 # What a test did is counted when it looks.
@@ -45,6 +46,17 @@ async def streaming_gateway(directory, *arguments, **variables):
             yield gateway, http, {"x-api-key": make_key(directory)}, slow
         finally:
             slow.finish.set()
+
+
+async def health(url: str, *, keep: bool = False) -> int:
+    """Ask on a connection of its own, twice if it is kept; return the status."""
+    async with connected(url) as wire:
+        for _ in range(2 if keep else 1):
+            await wire.send(request_bytes("GET", "/health"))
+            status, headers, _ = await wire.answer()
+            if status != 200 or headers.get("Connection") == "close":
+                break
+    return status
 
 
 def chat(gateway, http, headers):
