@@ -94,7 +94,7 @@ def _handover(config: Config, settings: dict[str, Any], arguments: list[str], gr
         drain_grace=server.drain_grace,
         stop_timeout=server.drain_last_words + 2 * server.shutdown_timeout + _LAST_STEPS,
         keepalive_timeout=server.keepalive_timeout,
-        console=config.log.format == "console" or (config.log.format == "auto" and sys.stdout.isatty()),
+        log_format=config.log.format,
         level=config.log.level,
         greeting=greeting,
         ops_document=json.dumps(ops_document()),

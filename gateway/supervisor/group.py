@@ -169,7 +169,7 @@ class Group:
             raise
         os.close(self._config)
         old, self.handover, self._config = self.handover, handover, config
-        self._journal.console, self._journal.level = handover.console, handover.level
+        self._journal.configure(handover.log_format, handover.level)
         self._pauses.clear()
         before = self._seat(members)
         for member in before:

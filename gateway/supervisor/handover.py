@@ -31,7 +31,7 @@ class Handover:
         drain_grace: Seconds for what is in flight.
         stop_timeout: Seconds that the end of a worker may take beyond those.
         keepalive_timeout: Seconds after which idle connections of operators are closed.
-        console: Whether log lines are for people.
+        log_format: Whether log lines are for people: ``auto``, ``json`` or ``console``.
         level: Level below which they are left out.
         greeting: What is said at the start, with the two addresses to be filled in.
         ops_document: The OpenAPI document of the operators' address.
@@ -52,7 +52,7 @@ class Handover:
     drain_grace: float
     stop_timeout: float
     keepalive_timeout: float
-    console: bool
+    log_format: str
     level: str
     greeting: str
     ops_document: str

@@ -22,18 +22,18 @@ class Journal:
 
     Args:
         fd: Where to.
-
-    Attributes:
-        console: Whether for people, not one JSON object a line.
-        level: What is below it is left out.
     """
 
     def __init__(self, fd: int = _STDOUT) -> None:
-        self.console = False
-        self.level = "info"
         self._fd = fd
         self._ready = select.poll()
         self._ready.register(fd, select.POLLOUT)
+        self.configure("auto", "info")
+
+    def configure(self, form: str, level: str) -> None:
+        """Write lines as ``[log]`` says: in which form, and from which level on."""
+        self._console = form == "console" or (form == "auto" and os.isatty(self._fd))
+        self._level = level
 
     def info(self, event: str, **fields: Any) -> None:
         """Tell what goes as it should."""
@@ -56,12 +56,12 @@ class Journal:
         self._write(f"{text}\n")
 
     def _line(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        if _LEVELS.index(level) < _LEVELS.index(self.level):
+        if _LEVELS.index(level) < _LEVELS.index(self._level):
             return
         now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-        if self.console:
+        if self._console:
             more = " ".join(f"{name}={value!r}" for name, value in fields.items())
-            self._write(f"{now} [{level:<8}] {event:<30} {more}".rstrip() + "\n")
+            self._write(f"{now} [{level:<9}] {event:<30} {more}".rstrip() + "\n")
         else:
             self._write(
                 json.dumps({"timestamp": now, "level": level, "event": event, **fields}, separators=(",", ":")) + "\n"

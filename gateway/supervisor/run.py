@@ -40,7 +40,7 @@ def main(fd: int) -> int:
     handover = read(fd)
     os.close(fd)
     journal = Journal()
-    journal.console, journal.level = handover.console, handover.level
+    journal.configure(handover.log_format, handover.level)
     try:
         asyncio.run(_supervise(handover, journal))
     except StartFailed as error:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import pty
 import signal
-import subprocess
-import sys
-from functools import partial
 from pathlib import Path
 
 from tests.support.observed import eventually
-from tests.support.process import ROOT, process, serving
+from tests.support.process import PATIENCE, on_a_terminal, process, serving
 from tests.support.streaming import AT_ONCE, KEY, begin, chat, health, rest, streaming_gateway
 from tests.support.workers import children, files, scraped
 
@@ -189,17 +184,7 @@ async def test_the_demo_keeps_its_configuration_and_goes_on(tmp_path):
 
 def test_when_the_terminal_is_closed_it_ends(tmp_path):
     """It says so with the same signal."""
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, **AT_ONCE, "PYTHONPATH": str(ROOT)}
-    ports = ("--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0")
-    started = subprocess.Popen(
-        [sys.executable, "-m", "gateway", "serve", *ports],
-        cwd=tmp_path, env=environment, stdin=theirs, stdout=theirs, stderr=theirs,
-        preexec_fn=partial(os.login_tty, theirs),  # noqa: PLW1509 - this test has one thread
-    )  # fmt: skip
-    os.close(theirs)
-    said = b""
-    while b"serves on" not in said:
-        said += os.read(ours, 4096)
-    os.close(ours)
-    assert started.wait(30) == 0
+    with on_a_terminal(tmp_path, "serve", **AT_ONCE) as terminal:
+        terminal.until(b"serves on")
+        terminal.close()
+        assert terminal.process.wait(PATIENCE) == 0

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from tests.support.observed import eventually
-from tests.support.process import PATIENCE, command, make_key, process
+from tests.support.process import PATIENCE, command, make_key, on_a_terminal, process
 from tests.support.raw_client import connected, request_bytes
 from tests.support.streaming import KEY, begin, chat, health, rest, streaming_gateway
 from tests.support.workers import alive, children, files, kill, scraped, server_socket, sockets, total
@@ -167,6 +167,15 @@ async def test_connections_that_come_during_a_reload_are_all_served(tmp_path):
             over.set()
     assert set(served) == {200}
     assert len(served) > 8
+
+
+def test_a_terminal_has_lines_for_people_also_after_a_reload(tmp_path):
+    """Who reads the configuration anew has no terminal."""
+    with on_a_terminal(tmp_path, "serve", *TWO, **KEY, TOKENWEIR_SERVER__DRAIN_DELAY="0") as terminal:
+        terminal.until(b"serves on")
+        terminal.process.send_signal(signal.SIGHUP)
+        line = terminal.until(b"configuration reloaded").splitlines()[-1]
+        assert b"] configuration reloaded" in line
 
 
 async def test_reloads_leave_nothing_behind(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 
 import pytest
 
@@ -30,15 +31,27 @@ def test_a_line_is_like_the_workers(pipe):
 def test_a_line_for_people_is_no_json(pipe):
     read, write = pipe
     journal = Journal(write)
-    journal.console = True
+    journal.configure("console", "info")
     journal.warning("draining", delay=5.0)
-    assert "[warning ] draining" in os.read(read, 1000).decode()
+    assert "[warning  ] draining" in os.read(read, 1000).decode()
+
+
+@pytest.mark.parametrize(("form", "is_json"), [("auto", False), ("console", False), ("json", True)])
+def test_a_terminal_has_people_before_it_unless_the_operator_says_otherwise(form, is_json):
+    ours, theirs = pty.openpty()
+    journal = Journal(theirs)
+    journal.configure(form, "info")
+    journal.info("draining")
+    line = os.read(ours, 1000)
+    os.close(ours)
+    os.close(theirs)
+    assert line.startswith(b"{") is is_json
 
 
 def test_lines_below_the_level_are_left_out(pipe):
     read, write = pipe
     journal = Journal(write)
-    journal.level = "error"
+    journal.configure("json", "error")
     journal.info("one")
     journal.warning("two")
     journal.fault(ValueError("three"))
@@ -48,7 +61,7 @@ def test_lines_below_the_level_are_left_out(pipe):
 def test_what_is_said_is_said_at_any_level(pipe):
     read, write = pipe
     journal = Journal(write)
-    journal.level = "error"
+    journal.configure("json", "error")
     journal.say("Tokenweir serves")
     assert os.read(read, 1000) == b"Tokenweir serves\n"
 

@@ -6,12 +6,16 @@ import asyncio
 import contextlib
 import json
 import os
+import pty
 import re
+import select
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gateway.identity.database import open_database
@@ -149,3 +153,50 @@ async def serving(directory: Path, name: str, *arguments: str, **variables: str)
         run.ops_url = re.findall(r"Operators +(http://[^\s/]+)", said)[0] if name == "demo" else found[1]
         run.url = re.findall(r"API +(http://\S+)", said)[0] if name == "demo" else found[0]
         yield run
+
+
+@dataclass
+class Terminal:
+    """A process with a terminal of its own, as someone sits before it."""
+
+    process: subprocess.Popen[bytes]
+    fd: int
+    said: bytes = b""
+
+    def until(self, mark: bytes) -> bytes:
+        """Return what it prints up to and with the mark."""
+        before = len(self.said)
+        while mark not in self.said[before:]:
+            assert select.select([self.fd], [], [], PATIENCE)[0], self.said
+            self.said += os.read(self.fd, 4096)
+        return self.said[before:]
+
+    def close(self) -> None:
+        """Take the terminal away."""
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+
+@contextmanager
+def on_a_terminal(directory: Path, *arguments: str, **variables: str) -> Iterator[Terminal]:
+    """Start ``tokenweir`` on free ports, on a terminal."""
+    ours, theirs = pty.openpty()
+    ports = ("--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0")
+    started = subprocess.Popen(
+        [sys.executable, "-m", "gateway", *arguments, *ports],
+        cwd=directory, env=_environment({"PYTHONPATH": str(ROOT), **variables}),
+        stdin=theirs, stdout=theirs, stderr=theirs,
+        preexec_fn=partial(os.login_tty, theirs),  # noqa: PLW1509 - its tests have one thread
+    )  # fmt: skip
+    os.close(theirs)
+    terminal = Terminal(started, ours)
+    try:
+        yield terminal
+    finally:
+        terminal.close()  # which ends it
+        try:
+            started.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            started.kill()
+            started.wait()

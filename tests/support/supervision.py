@@ -25,7 +25,6 @@ _DEFAULTS: dict[str, Any] = {
     "int": 1,
     "float": 15.0,
     "str": "",
-    "bool": False,
     "list[str]": [],
     "list[Any]": [],
     "dict[str, Any]": {},
