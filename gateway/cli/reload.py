@@ -58,7 +58,8 @@ class Reloads:
                 await self._reload()
             except (OperatorError, ReloadRefused, IdentityError, ListenError) as error:
                 self._gateway.services.metrics.reloaded("refused")
-                log.error("reload refused, the old configuration stays", reason=str(error))  # noqa: TRY400 - no fault
+                reason = "; ".join(str(error).splitlines())
+                log.error("reload refused, the old configuration stays", reason=reason)  # noqa: TRY400 - no fault
             else:
                 self._gateway.services.metrics.reloaded("done")
                 log.info("configuration reloaded")

@@ -24,7 +24,8 @@ async def read_anew(current: Handover, children: Children) -> Handover:
     try:
         status = await _run([*current.command, "-m", "gateway", *current.arguments], out, said, children)
         if status or not content(out):
-            reason = content(said).decode("utf-8", "replace").replace("error: ", "").strip()
+            lines = content(said).decode("utf-8", "replace").strip().splitlines()
+            reason = "; ".join(line.removeprefix("error: ") for line in lines)
             raise Refused(reason or f"it could not be read: status {status}")
         found = read(out)
     finally:

@@ -87,6 +87,7 @@ async def test_a_wrong_configuration_is_refused_in_one_line_and_the_old_one_stay
         await begin(running)
         for text, reason in (
             ('[server]\nheartbeat = "soon"\n', "server.heartbeat"),
+            ("[chat]\nmodel = 3\nmax_tokens = 0\n", "allowed: a text; chat.max_tokens = 0 (c.toml): allowed: "),
             ("[server]\nworkers = 2\n", "server.workers was 1 and is 2: that takes a restart"),
             ('database_url = "sqlite:////proc/nothing/keys.db"\n', "the database "),
             ("no toml", "c.toml"),
@@ -98,7 +99,7 @@ async def test_a_wrong_configuration_is_refused_in_one_line_and_the_old_one_stay
         async with chat(gateway, http, headers) as later:
             assert DONE in await rest(later)
         series = await scraped(http, gateway.ops_url)
-        assert series['tokenweir_reloads_total{result="refused"}'] == 4
+        assert series['tokenweir_reloads_total{result="refused"}'] == 5
 
 
 async def test_reloads_leave_no_file_open(tmp_path):

@@ -202,6 +202,7 @@ async def test_a_configuration_that_is_wrong_is_refused_and_the_old_one_stays(tm
         before = workers(gateway)
         for text, reason in (
             ('[server]\nheartbeat = "soon"\n', "server.heartbeat"),
+            ("[chat]\nmodel = 3\nmax_tokens = 0\n", "allowed: a text; chat.max_tokens = 0 (c.toml): allowed: "),
             ("[plans.default]\nrequests_per_minute = 60\n", "limits.per_worker"),
             ('redis_url = "redis://x"\n', "redis_url is set"),
             ("no toml", "c.toml"),
@@ -214,7 +215,7 @@ async def test_a_configuration_that_is_wrong_is_refused_and_the_old_one_stays(tm
         async with chat(gateway, http, headers) as later:
             assert DONE in await rest(later)
         series = await scraped(http, gateway.ops_url)
-        assert series['tokenweir_reloads_total{result="refused"}'] == 4
+        assert series['tokenweir_reloads_total{result="refused"}'] == 5
         # A worker that dies now is replaced with the configuration that was accepted, not with what is in the file.
         kill(min(before))
         await gateway.until("a worker was replaced")

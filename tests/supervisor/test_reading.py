@@ -45,7 +45,7 @@ async def test_what_was_written_is_the_configuration_with_the_addresses_that_are
 
 async def test_what_it_says_is_the_reason(children):
     command = saying("print('error: one', file=sys.stderr); print('error: two', file=sys.stderr); raise SystemExit(2)")
-    with pytest.raises(Refused, match=r"^one\ntwo$"):
+    with pytest.raises(Refused, match=r"^one; two$"):
         await read_anew(handover(command=command), children)
 
 
