@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from gateway.cli.errors import OperatorError
+from gateway.cli.keystore import config_options, print_note
 from gateway.cli.live import run
 from gateway.config import ConfigError, read_config
 from gateway.config.checks import missing_credentials, problems
@@ -19,8 +21,7 @@ def config() -> None:
 
 
 @config.command()
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Default: config/gateway.toml if there.")
-@click.option("--env-file", type=click.Path(path_type=Path), help="Default: .env if there.")
+@config_options
 @click.option("--live", is_flag=True, help="Make one call of 10 tokens to each upstream.")
 def check(config_file: Path | None, env_file: Path | None, *, live: bool) -> None:
     """Print the effective configuration; secrets are masked.
@@ -30,19 +31,16 @@ def check(config_file: Path | None, env_file: Path | None, *, live: bool) -> Non
     try:
         loaded = read_config(config_file, env_file, environ=os.environ)
     except ConfigError as error:
-        click.echo(error, err=True)
-        raise click.exceptions.Exit(2) from error
+        raise OperatorError(str(error)) from error
     click.echo(effective(loaded), nl=False)
     refusals = problems(loaded.config)
     notes = [] if live else missing_credentials(loaded.config)
     for note in (*loaded.notes, *notes):
-        click.echo(f"note: {note}", err=True)
-    for refusal in refusals:
-        click.echo(f"error: {refusal}", err=True)
+        print_note(note)
     verdicts = run(loaded.config) if live else []
     for verdict in verdicts:
         click.echo(verdict)
     if refusals:
-        raise click.exceptions.Exit(2)
+        raise OperatorError("\n".join(refusals))
     if not all(verdict.ok for verdict in verdicts):
         raise click.exceptions.Exit(1)

@@ -12,7 +12,8 @@ import click
 from pydantic import HttpUrl, SecretStr
 
 from gateway.cli.demo_key import TENANT, ready_made_key
-from gateway.cli.keystore import OperatorError, config_options, print_note
+from gateway.cli.errors import OperatorError
+from gateway.cli.keystore import config_options, print_note
 from gateway.cli.process import run
 from gateway.config import Config, ConfigError, read_config
 from gateway.config.checks import needs_credential, problems

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
+from gateway.cli.errors import OperatorError
 from gateway.config import Config, ConfigError, load_config
 from gateway.core.keys import Peppers
 from gateway.core.units import parse_duration
@@ -28,17 +29,6 @@ from gateway.identity.store import Store
 _LONGEST = 36_500 * 86_400.0  # 100 years: a typo becomes an error instead of a year without a name
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class OperatorError(click.ClickException):
-    """Ends a command with ``error: …`` and exit code 2."""
-
-    exit_code = 2
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Print one line per problem on stderr."""
-        for line in self.message.splitlines():
-            click.echo(f"error: {line}", file=file, err=True)
 
 
 class Duration(click.ParamType[float]):

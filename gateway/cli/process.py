@@ -22,7 +22,7 @@ import uvloop
 
 from gateway.app import running
 from gateway.cli.collector import look_seldom
-from gateway.cli.keystore import OperatorError
+from gateway.cli.errors import OperatorError
 from gateway.cli.reload import Reloads
 from gateway.config import Config
 from gateway.generation import Gateway

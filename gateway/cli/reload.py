@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from gateway.cli.keystore import OperatorError
+from gateway.cli.errors import OperatorError
 from gateway.config import Config
 from gateway.generation import Gateway, ReloadRefused
 from gateway.identity.errors import IdentityError

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from gateway.cli.demo_key import TENANT, has_live_key
-from gateway.cli.keystore import OperatorError, config_options, opened, print_note
+from gateway.cli.errors import OperatorError
+from gateway.cli.keystore import config_options, opened, print_note
 from gateway.cli.process import run
 from gateway.cli.workers import hand_over as write_handover
 from gateway.cli.workers import supervise

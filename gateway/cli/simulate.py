@@ -11,6 +11,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
+from gateway.cli.errors import OperatorError
 from gateway.simulator.server import RunningSimulator, serve_simulator
 from gateway.simulator.settings import SimulatorSettings
 
@@ -59,7 +60,7 @@ def simulate(listen: str, chunk_size: str, **options: Any) -> None:
     try:
         settings = SimulatorSettings.model_validate(options)
     except ValidationError as exc:
-        raise click.ClickException(_sentence(exc)) from None
+        raise OperatorError(_sentence(exc)) from None
     asyncio.run(_serve(settings, host, port))
 
 
@@ -67,7 +68,7 @@ def _address(listen: str) -> tuple[str, int]:
     host, colon, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > _MAX_PORT:
-        raise click.ClickException(f"--listen {listen}: give HOST:PORT, as in {DEFAULT_LISTEN} or [::1]:8090")
+        raise OperatorError(f"--listen {listen}: give HOST:PORT, as in {DEFAULT_LISTEN} or [::1]:8090")
     return host, int(port)
 
 
@@ -91,6 +92,4 @@ async def _listening(settings: SimulatorSettings, host: str, port: int) -> Runni
         return await serve_simulator(settings, host, port)
     except OSError as exc:
         reason = os.strerror(exc.errno) if exc.errno else str(exc)
-        raise click.ClickException(
-            f"cannot listen on {host}:{port} ({reason}); choose another address with --listen HOST:PORT"
-        ) from None
+        raise OperatorError(f"cannot listen on {host}:{port}: {reason}; choose another with --listen") from None

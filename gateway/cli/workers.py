@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gateway.app import open_store
-from gateway.cli.keystore import OperatorError
+from gateway.cli.errors import OperatorError
 from gateway.config import Config
 from gateway.identity.errors import IdentityError
 from gateway.log import configure_logging

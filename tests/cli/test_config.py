@@ -93,7 +93,13 @@ def test_all_mistakes_are_listed_on_stderr(run):
     result = run(TOKENWEIR_SERVER__HEARTBEAT="soon", TOKENWEIR_SERVER__DOCS="maybe")
     assert result.exit_code == 2
     assert result.stdout == ""
-    assert len(result.stderr.splitlines()) == 2
+    assert result.stderr.count("\n") == result.stderr.count("error: TOKENWEIR_SERVER__") == 2
+
+
+def test_a_directory_is_no_configuration_file(run):
+    result = run("--config", ".")
+    assert result.exit_code == 2
+    assert "'.' is a directory" in result.stderr
 
 
 def test_parts_that_do_not_fit_are_errors_beside_the_configuration(run):

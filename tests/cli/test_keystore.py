@@ -8,7 +8,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from gateway.cli.keystore import Duration, OperatorError, opened, print_table, written
+from gateway.cli.errors import OperatorError
+from gateway.cli.keystore import Duration, opened, print_table, written
 
 
 @pytest.fixture(autouse=True)
@@ -16,13 +17,6 @@ def _in_an_empty_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("TOKENWEIR_")]:
         monkeypatch.delenv(name)
-
-
-def test_each_problem_is_a_line_of_its_own_and_the_exit_code_is_2(capsys):
-    error = OperatorError("one\ntwo")
-    error.show()
-    assert capsys.readouterr().err == "error: one\nerror: two\n"
-    assert error.exit_code == 2
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1h", 3600), ("30d", 2_592_000), ("5", 5)])

@@ -57,11 +57,9 @@ def test_a_taken_port_is_one_line_that_names_the_option():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = CliRunner().invoke(simulate, ["--listen", f"127.0.0.1:{port}"])
-    assert result.exit_code == 1
-    assert result.output == (
-        f"Error: cannot listen on 127.0.0.1:{port} (Address already in use); "
-        "choose another address with --listen HOST:PORT\n"
-    )
+    assert result.exit_code == 2
+    said = f"error: cannot listen on 127.0.0.1:{port}: Address already in use; choose another with --listen\n"
+    assert result.output == said
 
 
 @pytest.mark.parametrize(
@@ -77,8 +75,8 @@ def test_a_taken_port_is_one_line_that_names_the_option():
 )
 def test_a_wrong_option_is_named_with_what_is_wrong(arguments, said):
     result = CliRunner().invoke(simulate, arguments)
-    assert result.exit_code == 1
-    assert said in result.output
+    assert result.exit_code == 2
+    assert result.output.startswith(f"error: {said}")
     assert result.output.count("\n") == 1
 
 
