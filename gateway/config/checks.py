@@ -12,6 +12,8 @@ from gateway.config.kinds import misfits, missing_extra
 from gateway.core.addresses import is_loopback
 from gateway.core.plans import Plan
 from gateway.core.quota.share import counted_limits
+from gateway.identity.database import path_of
+from gateway.identity.errors import Refused
 from gateway.upstream.proxy import proxy_for
 from gateway.upstream.settings import UpstreamSettings
 
@@ -41,6 +43,7 @@ def problems(config: Config) -> list[str]:
     found = []
     if config.redis_url is not None:
         found.append("redis_url is set, but this version has only the limit store in the process: unset it.")
+    found += _database(config)
     found += _shared_limits(config)
     if _same_address(config.server.listen, config.server.ops_listen):
         found.append(
@@ -71,6 +74,14 @@ def problems(config: Config) -> list[str]:
     return found
 
 
+def _database(config: Config) -> Iterator[str]:
+    """Yield why there can be no such database; whether it is there is not looked at."""
+    try:
+        path_of(config.database_url)
+    except Refused as error:
+        yield str(error)
+
+
 def _shared_limits(config: Config) -> Iterator[str]:
     """Yield what would not hold with several workers, which count apart from each other."""
     workers = config.server.workers
@@ -89,8 +100,8 @@ def _shared_limits(config: Config) -> Iterator[str]:
         keys = ", ".join(key for key, _ in limits)
         yield (
             f"server.workers is {workers}, and limits are in force ({keys}): each worker counts alone and would admit "
-            f"the whole of every limit. Set limits.per_worker, which gives each its share (a limit of {limits[0][1]} "
-            f"becomes {max(1, limits[0][1] // workers)} in each), or set server.workers to 1."
+            "the whole of every limit. Set limits.per_worker to true, which gives each its share (a limit of "
+            f"{limits[0][1]} becomes {max(1, limits[0][1] // workers)} in each), or set server.workers to 1."
         )
 
 

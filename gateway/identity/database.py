@@ -22,6 +22,8 @@ from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event,
 from gateway.identity import tables
 from gateway.identity.errors import DatabaseFailed, Refused
 
+_ALLOWED = "allowed: a SQLite file, as in sqlite:///./data/tokenweir.db"
+
 
 def open_database(url: str, *, busy_timeout: float = 5.0) -> Engine:
     """Open the database of ``url``, and make it first if it is missing. Dispose of the engine at the end.
@@ -34,7 +36,7 @@ def open_database(url: str, *, busy_timeout: float = 5.0) -> Engine:
         Refused: The URL is not one of a SQLite file.
         DatabaseFailed: It cannot be made or opened, or a newer version of the program made it.
     """
-    path = _path_of(url)
+    path = path_of(url)
     engine = _engine(path, busy_timeout)
     try:
         with database_errors(path):
@@ -69,24 +71,32 @@ def transaction(engine: Engine, *, write: bool) -> Iterator[Connection]:
         yield connection
 
 
-def _path_of(url: str) -> Path:
+def path_of(url: str) -> Path:
+    """Return the file of a ``database_url``.
+
+    Raises:
+        Refused: It is not one of a SQLite file; the sentence shows nothing of it.
+    """
     try:
         parsed = make_url(url)
     except exc.ArgumentError:
-        raise Refused("the database's address is not a URL; it looks like sqlite:///./data/tokenweir.db") from None
+        raise Refused(f"database_url is not a URL; {_ALLOWED}") from None
     if parsed.get_backend_name() != "sqlite":
-        raise Refused(f"databases of type {parsed.get_backend_name()} are not supported; use sqlite:///path")
+        raise Refused(f"database_url is of type {parsed.get_backend_name()}, which is not supported; {_ALLOWED}")
     if parsed.database in {None, "", ":memory:"}:
-        raise Refused("the database must be a file, as in sqlite:///./data/tokenweir.db")
+        raise Refused(f"database_url names no file; {_ALLOWED}")
     return Path(str(parsed.database)).absolute()
 
 
 def _make_file(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        return
+    except OSError as error:
+        if path.is_file():
+            return
+        where = "data_dir, or database_url if it is set, says where it is"
+        raise DatabaseFailed(f"the database {path} cannot be used: {error.strerror}; {where}") from error
 
 
 def _make_schema(connection: Connection, path: Path) -> None:

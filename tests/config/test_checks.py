@@ -28,7 +28,7 @@ def test_several_workers_with_limits_must_be_told_how_to_count():
     (sentence,) = problems(config(server={"workers": 2}, plans=LIMITED))
     assert "server.workers is 2" in sentence
     assert "plans.default.requests_per_minute, plans.default.per_user.concurrent_streams" in sentence
-    assert "limits.per_worker" in sentence
+    assert "Set limits.per_worker to true" in sentence
     assert "a limit of 60 becomes 30" in sentence
 
 
@@ -50,6 +50,14 @@ def test_a_limit_without_a_share_for_each_worker_is_named():
 def test_redis_is_refused_without_showing_its_url():
     (sentence,) = problems(config(redis_url="redis://:hush@host"))
     assert sentence.startswith("redis_url is set")
+    assert "hush" not in sentence
+
+
+@pytest.mark.parametrize("url", ["data/tokenweir.db", "postgresql://user:hush@host/db", "sqlite://"])
+def test_a_database_that_cannot_be_is_named_without_showing_its_url(url):
+    (sentence,) = problems(config(database_url=url))
+    assert sentence.startswith("database_url ")
+    assert sentence.endswith("allowed: a SQLite file, as in sqlite:///./data/tokenweir.db")
     assert "hush" not in sentence
 
 

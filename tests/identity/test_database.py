@@ -93,10 +93,10 @@ def test_a_read_sees_one_state_while_another_process_writes(engine, url, store):
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("postgresql+psycopg://u:secret@db/x", "type postgresql are not supported"),
-        ("sqlite://", "must be a file"),
-        ("sqlite:///:memory:", "must be a file"),
-        ("data/tokenweir.db", "looks like sqlite:///"),
+        ("postgresql+psycopg://u:secret@db/x", "of type postgresql, which is not supported; allowed: "),
+        ("sqlite://", "names no file; allowed: "),
+        ("sqlite:///:memory:", "names no file; allowed: "),
+        ("data/tokenweir.db", "is not a URL; allowed: a SQLite file, as in sqlite:///"),
     ],
 )
 def test_an_address_that_is_no_sqlite_file_is_refused_without_its_password(url, why):
@@ -116,8 +116,17 @@ def test_a_file_that_is_no_database_is_an_error_in_one_sentence(tmp_path):
     (tmp_path / "x.db").write_bytes(b"not a database" * 100)
     with pytest.raises(DatabaseFailed, match=r"x\.db cannot be used: file is not a database"):
         open_database(f"sqlite:///{tmp_path}/x.db")
-    with pytest.raises(DatabaseFailed, match="cannot be used: File exists"):
-        open_database(f"sqlite:///{tmp_path}/x.db/y.db")
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [("x.db/y.db", "File exists"), ("directory", "File exists"), ("/proc/nothing/y.db", "No such file or directory")],
+)
+def test_a_place_where_no_file_can_be_is_an_error_that_names_the_keys(tmp_path, place, why):
+    (tmp_path / "x.db").write_text("")
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(DatabaseFailed, match=f"cannot be used: {why}; data_dir, or database_url if it is set, says"):
+        open_database(f"sqlite:///{tmp_path / place}")
 
 
 def test_an_error_of_the_pool_or_of_the_driver_shows_no_statement():
