@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import ssl
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -24,6 +25,7 @@ from gateway.upstream.settings import TransportSettings, UpstreamSettings
 _MAX_TOKENS = 10
 _LONGEST_ANSWER = 64 * 1024  # bytes; a page of a proxy's, of which the beginning says enough
 _LONGEST_TEXT = 200
+_SECRET = 8  # characters; the keys of pretend Claudes are shorter
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,14 @@ async def _try(
             ok, finding, advice = judge(response.status, answer, model)
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         ok, finding, advice = unreachable(error, transport)
-    return Verdict(upstream.name, ok, finding.replace(key, "…") if key else finding, advice)
+    return Verdict(upstream.name, ok, _without(key, finding), advice)
+
+
+def _without(key: str, text: str) -> str:
+    """Cut the key out; one of a few letters, which is nobody's, only where it is a word and not a part of one."""
+    if not key:
+        return text
+    return re.sub(re.escape(key) if len(key) >= _SECRET else rf"(?<![\w-]){re.escape(key)}(?![\w-])", "…", text)
 
 
 def _way(upstream: UpstreamSettings, transport: TransportSettings) -> dict[str, Any]:
@@ -140,10 +149,8 @@ def unreachable(error: Exception, transport: TransportSettings) -> tuple[bool, s
             reason = f"its certificate is not trusted: {error.certificate_error}"
             advice = "set upstream.ca_file if a proxy or a private authority signed it"
         case aiohttp.ClientConnectorSSLError():
-            reason, advice = (
-                f"TLS failed: {error.strerror or error.os_error}",
-                "check that base_url is https where it is",
-            )
+            reason = f"TLS failed: {error.strerror or error.os_error}"
+            advice = "base_url begins with https: check that this port speaks it"
         case aiohttp.ClientConnectorError():
             reason = f"no connection to {error.host}:{error.port}: {_reason(error)}"
             advice = "check base_url and the firewall"

@@ -47,8 +47,8 @@ class Claude:
         return TestServer(app)
 
 
-def config(url: object, **transport: object) -> Config:
-    upstream = {"name": "u", "base_url": str(url), "api_key": KEY}
+def config(url: object, key: str = KEY, **transport: object) -> Config:
+    upstream = {"name": "u", "base_url": str(url), "api_key": key}
     return Config.model_validate({"upstreams": [upstream], "upstream": transport})
 
 
@@ -183,6 +183,16 @@ async def test_a_connection_that_is_closed_is_unreachable(raw_server):
     assert not found.ok
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [("x", "invalid x-api-key, not … either"), ("x-api-key", "invalid …, not x either")],
+)
+async def test_a_placeholder_of_a_key_leaves_the_words_whole_that_it_is_in(key, said):
+    async with Claude(401, error("authentication_error", "invalid x-api-key, not x either")).server() as server:
+        (found,) = await try_upstreams(config(server.make_url("/"), key))
+    assert found.finding == f"invalid (authentication_error: {said})"
+
+
 async def test_something_that_is_not_http_is_unreachable(raw_server):
     (found,) = await try_upstreams(config(await raw_server(b"SSH-2.0-OpenSSH\r\n")))
     assert found.finding.startswith("unreachable: ")
@@ -213,7 +223,7 @@ async def test_tls_to_a_port_without_it_says_so(raw_server):
     async with Claude().server() as server:
         (found,) = await try_upstreams(config(f"https://127.0.0.1:{server.port}"))
     assert found.finding.startswith("unreachable: TLS failed")
-    assert found.advice == "check that base_url is https where it is"
+    assert found.advice == "base_url begins with https: check that this port speaks it"
 
 
 async def test_a_ca_file_that_is_none_is_named(tmp_path):
