@@ -34,7 +34,7 @@ from gateway.metrics.shared import Sampled, share
 from gateway.supervisor.channel import Channel, Message
 from gateway.supervisor.handover import content
 from gateway.tasks import TaskOwner
-from gateway.web.accept import raise_open_files, tell_of_few_files
+from gateway.web.accept import raise_open_files
 
 _STDOUT = 1
 _CANNOT_START = 2
@@ -87,7 +87,6 @@ async def _serve(control: socket.socket, config: Config, log_to: Log, cells: Cel
             sampled = Sampled(generation.services.metrics.registry, cells)
             sampled.copy()
             tasks.spawn(_sample(sampled))
-            tell_of_few_files(config.server)
             channel.send("ready", checks=generation.checks())
             await _Worker(config, generation, channel, tasks).obey(orders)
             await tasks.close()

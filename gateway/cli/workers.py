@@ -20,6 +20,7 @@ from gateway.config import Config
 from gateway.identity.errors import IdentityError
 from gateway.log import configure_logging
 from gateway.supervisor.handover import Handover, memory, write
+from gateway.web.accept import raise_open_files, tell_of_few_files
 from gateway.web.openapi_ops import ops_document
 from gateway.web.server import BoundSocket, ListenError
 
@@ -49,6 +50,8 @@ def supervise(config: Config, settings: dict[str, Any], arguments: list[str], gr
         prepare(config)
     except (ListenError, IdentityError) as error:
         raise OperatorError(str(error)) from error
+    raise_open_files(config.server)  # workers inherit it
+    tell_of_few_files(config.server)
     write(_handover(config, settings, arguments, greeting).bound(*addresses), fd)
     os.set_inheritable(fd, True)
     log.flush(config.log.flush_timeout)
