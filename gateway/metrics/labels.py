@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from prometheus_client import Counter, Histogram
+from gateway.metrics.quick import Counter, Histogram
 
 OTHER = "other"
 NONE = "none"

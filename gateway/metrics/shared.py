@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.registry import Collector
 
 from gateway.core.cells import Cells, key_of
+from gateway.metrics.quick import Value
 
 # Gauges that are not added up: two workers do not have two limits of open files.
 _MERGED = {"process_max_fds": "min", "process_open_fds": "max", "process_start_time_seconds": "min"}
@@ -35,11 +36,10 @@ def share(cells: Cells) -> None:
     prometheus_client.values.ValueClass = SharedValue
 
 
-class _Value:
-    """One number, with the interface of the library's values."""
+class _Value(Value):
+    """One number in shared memory."""
 
-    __slots__ = ("_index", "_numbers", "_value")
-    _multiprocess = False
+    __slots__ = ("_index", "_numbers")
     _cells: Cells
 
     def __init__(
@@ -63,19 +63,12 @@ class _Value:
         self._value = self._numbers[self._index]
 
     def inc(self, amount: float) -> None:
+        """Add to it."""
         self._numbers[self._index] = self._value = self._value + amount
 
     def set(self, value: float, timestamp: float | None = None) -> None:  # noqa: ARG002 - the library's interface
+        """Change it."""
         self._numbers[self._index] = self._value = value
-
-    def get(self) -> float:
-        return self._value
-
-    def set_exemplar(self, exemplar: Any) -> None:
-        """Do nothing: exemplars are not merged."""
-
-    def get_exemplar(self) -> None:
-        return None
 
 
 class Sampled:

@@ -215,7 +215,8 @@ class MemoryHoldStore:
         window = None if windows is None else windows.get(limit.key)
         if window is None:
             return LimitState(name, amount, amount, length, length)
-        return LimitState(name, amount, max(0, amount - window.used(now)), window.reset(now), length)
+        used, reset = window.standing(now)
+        return LimitState(name, amount, max(0, amount - used), reset, length)
 
     def _advance(self, now: float) -> float:
         """Move the clock, never back, and expire what is due."""

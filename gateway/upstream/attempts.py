@@ -127,6 +127,7 @@ class Attempts:
                 self._candidate.released(self._ticket)
             self._ticket = None
         self.abort()
+        self._wait = _waited  # whoever waits holds this: without it both are gone now, not when garbage is collected
 
     def abort(self) -> None:
         """End what is under way."""
@@ -271,6 +272,10 @@ class Attempts:
         """Say whether the request's own time went by in silence, most of it in this attempt."""
         silent = isinstance(error, StreamTooLong) and not self._answering and not self._whole()
         return silent and self.started is not None and 2 * self.last_started <= self.started + now
+
+
+async def _waited(_: asyncio.Future[Any], __: float) -> bool:
+    return False
 
 
 def _give_back(future: asyncio.Future[Any]) -> None:

@@ -171,6 +171,10 @@ class Exchange:
             self.head.exception()  # retrieved: whoever waits raises it, and nobody waits after an abort
         self._deliver()
 
+    def let_go(self) -> None:
+        """Drop the parser after the last byte: it holds the exchange, so only the garbage collector would find them."""
+        del self._parser
+
     # What httptools calls.
 
     def on_message_begin(self) -> None:
@@ -335,10 +339,12 @@ class Connection(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.lose(exc)
+            exchange.let_go()
         self._on_closed(self)
 
     def _finish(self, exchange: Exchange) -> None:
         self._exchange = None
+        exchange.let_go()
         self.resume(None)
         # An answer that came before the request was sent whole leaves the rest of it in the way of the next one.
         unsent = self._transport is not None and self._transport.get_write_buffer_size()

@@ -66,7 +66,7 @@ async def authenticate(request: web.Request, record: Record, services: Services,
     raise Unauthenticated(_MISSING)
 
 
-async def confirm(request: web.Request, principal: Principal, services: Services) -> None:
+async def confirm(request: web.Request, record: Record, principal: Principal, services: Services) -> None:
     """Return when the caller is still let in as of now, with nothing awaited since.
 
     A suspension that came after ``authenticate`` cut the requests that it found, and this one was not there yet: ask
@@ -76,12 +76,13 @@ async def confirm(request: web.Request, principal: Principal, services: Services
         Unauthenticated: The key has ended meanwhile.
         TenantSuspended: The tenant was suspended meanwhile.
     """
-    directory, credential = services.directory, credential_of(request)
-    if credential is None:
+    directory, key = services.directory, record.key
+    if key is None:
         directory.anonymous_tenant(principal.tenant)
-        return
-    while directory.cached(credential, time.time()) is None:  # changed, or only forgotten
-        await directory.authenticate(credential, time.time())
+    elif not directory.stands(key, time.time()):  # changed, or only forgotten
+        credential = credential_of(request) or ""
+        while directory.cached(credential, time.time()) is None:
+            await directory.authenticate(credential, time.time())
 
 
 async def _by_key(credential: str, record: Record, services: Services) -> Principal:
@@ -94,4 +95,5 @@ async def _by_key(credential: str, record: Record, services: Services) -> Princi
         except Unauthenticated:
             services.throttle.failed(address, time.monotonic())
             raise
+    record.key = known
     return Principal(known.tenant, known.key_id, known.tenant_plan, known.key_plan, address)

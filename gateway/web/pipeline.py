@@ -57,7 +57,7 @@ async def handle(request: web.Request, dialect: Dialect, parse: Parse) -> web.St
             record.principal = principal = replace(principal, end_user=services.pseudonym(call.end_user))
         await _reserve(services, record, principal, entitlement.limits, call)
         try:
-            await confirm(request, principal, services)
+            await confirm(request, record, principal, services)
             return await _answer(request, services, record, dialect, call)
         finally:
             services.streams.holds.discard(record.request_id)

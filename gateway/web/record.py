@@ -14,6 +14,7 @@ from gateway.core.outcome import Kind, Outcome, Phase, Usage
 from gateway.core.pricing import PriceBook
 from gateway.core.principal import Principal
 from gateway.core.quota.holds import LimitState
+from gateway.identity.records import KeyRecord
 from gateway.relay import Timing
 
 _CLIENT_GONE = 499
@@ -38,6 +39,7 @@ class Record:
     status: int = 0
     error: GatewayError | None = None
     disconnected: bool = False
+    key: KeyRecord | None = None
     principal: Principal | None = None
     states: tuple[LimitState, ...] = ()
     model: str = ""
@@ -62,10 +64,9 @@ class Record:
     def bill(self, prices: PriceBook) -> Bill:
         """Return the tokens and their price. Worked out once: ask when nothing more will be generated."""
         if self._bill is None:
-            fold = self.fold
-            charges = fold.charges() if fold else []
-            cost = sum(prices.cost(model or self.model, usage) for model, usage in charges) if charges else None
-            self._bill = fold.usage() if fold else None, cost
+            usage, charges = self.fold.bill() if self.fold else (None, [])
+            cost = sum([prices.cost(model or self.model, tokens) for model, tokens in charges]) if charges else None
+            self._bill = usage, cost
         return self._bill
 
     def since_start(self, moment: float | None) -> float | None:

@@ -214,7 +214,7 @@ def test_both_ways_keep_the_same_books(recording):
     folds = [fold(events_of(recording), way)[0] for way in ("read", "skim")]
     if folds[0].error is None:
         read, skimmed = [
-            (f.model, f.stop_reason, f.started, f.stopped, f.deltas, f.text_seen, f.usage(), f.charges()) for f in folds
+            (f.model, f.stop_reason, f.started, f.stopped, f.deltas, f.text_seen, f.usage(), f.bill()[1]) for f in folds
         ]
         assert read == skimmed
 
@@ -281,7 +281,7 @@ def test_charges_are_the_sums_and_what_is_billed_beside_them_each_at_its_model()
     folded, _ = fold(events_of(Recording(OWN / "iterations.sse")))
     assert folded.model == "claude-fable-5-2"
     assert folded.usage() == Usage(181, 8)
-    assert folded.charges() == [
+    assert folded.bill()[1] == [
         ("claude-opus-4-8", Usage(181, 8)),
         ("claude-fable-5-2", Usage(100, 83, cache_read_tokens=55000)),
         ("claude-opus-5", Usage(800, 70)),
@@ -289,9 +289,9 @@ def test_charges_are_the_sums_and_what_is_billed_beside_them_each_at_its_model()
 
 
 def test_charges_of_a_plain_answer_are_its_usage():
-    assert fold([])[0].charges() == []
-    assert fold([delta(text="")])[0].charges() == [(None, Usage(0, 9, estimated=True))]
-    assert fold([start({"input_tokens": 1})])[0].charges() == [("claude-sonnet-5-5", Usage(1, 0, estimated=True))]
+    assert fold([])[0].bill()[1] == []
+    assert fold([delta(text="")])[0].bill()[1] == [(None, Usage(0, 9, estimated=True))]
+    assert fold([start({"input_tokens": 1})])[0].bill()[1] == [("claude-sonnet-5-5", Usage(1, 0, estimated=True))]
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_charges_of_a_plain_answer_are_its_usage():
 def test_a_stream_cut_after_a_fallback_is_priced_at_the_fallback(block, model):
     folded, _ = fold([start({"input_tokens": 5}), event({"type": "content_block_start", "content_block": block})])
     assert folded.error is None
-    assert [name for name, _ in folded.charges()] == [model]
+    assert [name for name, _ in folded.bill()[1]] == [model]
 
 
 # Events.

@@ -91,7 +91,7 @@ class ChatRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_EITHER)
 
     message: str | None = Field(None, description="What the user says now. Required unless messages holds it.")
-    messages: list[Turn] = Field(default=[], max_length=_MAX_TURNS, description="The conversation so far.")
+    messages: list[Turn] = Field(default_factory=list, max_length=_MAX_TURNS, description="The conversation so far.")
     systemPrompt: str | None = Field(None, description="System prompt, if the gateway allows callers to bring one.")  # noqa: N815
     system: str | None = Field(None, description="The same as systemPrompt.")
     model: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None

@@ -104,10 +104,10 @@ class SlidingWindow:
                 return self._leaves_in(bucket, now)
         return None
 
-    def reset(self, now: float) -> float:
-        """Return the seconds until something leaves the window; its whole length when it is empty."""
+    def standing(self, now: float) -> tuple[int, float]:
+        """Return what counts, and the seconds until something leaves the window: its whole length when it is empty."""
         now = self._at(now)
-        return self._leaves_in(self._buckets[0], now) if self._buckets else self.length
+        return self._sum, self._leaves_in(self._buckets[0], now) if self._buckets else self.length
 
     def _leaves_in(self, bucket: _Bucket, now: float) -> float:
         return min(self.length, bucket.last + self.length - now)

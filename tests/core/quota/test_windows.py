@@ -45,7 +45,7 @@ def test_no_window_ever_holds_more_than_the_limit_and_refusals_are_early_by_one_
             assert deepcopy(window).retry_after(amount, limit, latest + wait) == 0.0
         assert len(window) <= min(buckets + 1, len(admitted))
         assert exact <= window.used(now) <= limit
-        assert 0 < window.reset(now) <= 60
+        assert 0 < window.standing(now)[1] <= 60
 
 
 def test_the_eleventh_in_any_sixty_seconds_waits_for_the_first_to_leave():
@@ -75,7 +75,7 @@ def test_given_back_is_as_if_never_taken():
     window.adjust(last, -2, 131.0)
     assert (window.used(131.0), len(window)) == (1, 1)
     window.adjust(first, -1, 131.0)
-    assert (window.used(131.0), window.reset(131.0)) == (0, 60)
+    assert window.standing(131.0) == (0, 60)
 
 
 def test_a_settlement_may_push_the_count_over_the_limit_and_then_the_next_wait():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from gateway.metrics.histogram import Histogram
+from gateway.metrics.quick import Histogram
 
 BUCKETS = (0.001, 0.5, 1.0, 2.5)
 
