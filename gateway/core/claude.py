@@ -22,13 +22,13 @@ from gateway.core.outcome import Usage
 from gateway.core.sse import parse_event
 from gateway.core.usage import Tally
 
-_DELTA = b"event: content_block_delta\ndata: "
-_DELTA_LENGTH = len(_DELTA)
+DELTA = b"event: content_block_delta\ndata: "
+_DELTA_LENGTH = len(DELTA)
 _CR = 13
 # A delta of text as Claude writes it, padded between its last braces so that its length cannot be seen from outside.
 # Whatever matches is sound JSON if its UTF-8 is: the string is as RFC 8259 has it, but without halves of characters.
 _TEXT_DELTA = (
-    _DELTA + rb'\{"type":"content_block_delta","index":(?:0|[1-9][0-9]*+),"delta":\{"type":"text_delta","text":'
+    DELTA + rb'\{"type":"content_block_delta","index":(?:0|[1-9][0-9]*+),"delta":\{"type":"text_delta","text":'
     rb'("[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u(?![dD][89a-fA-F])[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+")\} *+\}'
 )
 _text_event = re.compile(_TEXT_DELTA).fullmatch
@@ -203,7 +203,7 @@ class Fold:
 
     def skim(self, event: bytes) -> None:
         """Take an event for bookkeeping alone."""
-        if event.startswith(_DELTA):
+        if event.startswith(DELTA):
             self.started = True
             self.deltas += 1
             self._bytes += len(event)
@@ -215,7 +215,7 @@ class Fold:
     def skim_single(self, chunk: bytes) -> bool:
         """Take a chunk for bookkeeping, if it is one whole delta and nothing else."""
         size = len(chunk) - 2
-        if not chunk.startswith(_DELTA) or chunk.find(b"\n\n") != size or _CR in chunk:
+        if not chunk.startswith(DELTA) or chunk.find(b"\n\n") != size or _CR in chunk:
             return False
         self.started = True
         self.deltas += 1
@@ -259,7 +259,7 @@ class Fold:
         """Take an event; return the delta object of a content delta, None for every other event."""
         if self.error is not None:
             return None
-        if event.startswith(_DELTA):
+        if event.startswith(DELTA):
             try:
                 body = orjson.loads(event[_DELTA_LENGTH:])
             except orjson.JSONDecodeError:

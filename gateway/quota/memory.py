@@ -1,7 +1,8 @@
 """The hold store of one process: dictionaries, no I/O, no task switch, no background task.
 
 - Every operation first moves the clock (never back) and expires what is due, oldest first. Leases, tombstones and
-  windows are each kept in the order in which they end, so that is one look at the front and constant work per item.
+  windows are each kept in the order in which they end, so that is one look at the front and constant work per item;
+  and none at all before the earliest time at which anything can be due.
 - Counters exist only for what was admitted: a refused request creates none, and one that counts nothing any more is
   dropped. Their number is bounded by the admissions of one window, and by ``max_windows`` in the worst case: past it,
   a request that would need a new counter is refused, because forgetting a counter would lift its limit.
@@ -25,6 +26,10 @@ from gateway.core.quota.holds import (
 )
 from gateway.core.quota.limits import AppliedLimit, Unit
 from gateway.core.quota.windows import MINUTE_BUCKETS, SlidingWindow
+
+
+# Seconds of the store's clock.
+_LOOK_EVERY = 1.0
 
 
 class _Hold:
@@ -56,6 +61,7 @@ class MemoryHoldStore:
         self._max_tombstones = max_tombstones
         self._max_windows = max_windows
         self._now = 0.0
+        self._due = 0.0
         self._windows: dict[float, OrderedDict[str, SlidingWindow]] = {}
         self._window_count = 0
         self._running: dict[str, int] = {}
@@ -93,9 +99,10 @@ class MemoryHoldStore:
         if refusal is not None:
             return Refused(*refusal, self._states(limits, now))
         hold = _Hold(limits, now + FIRST_LEASE)
-        self._take(hold, reservation.amounts, now)
+        states = self._take(hold, reservation.amounts, now)
         self._fresh[request_id] = hold
-        return Held(hold.lease_until, self._states(limits, now))
+        self._due = min(self._due, hold.lease_until)
+        return Held(hold.lease_until, states)
 
     async def renew(self, ids: Collection[str], now: float) -> frozenset[str]:
         """Prolong the leases of ``ids``; return those that are not known or have ended."""
@@ -144,17 +151,23 @@ class MemoryHoldStore:
             return window.retry_after(amount, limit.amount, now)
         return 0.0 if self._window_count < self._max_windows else limit.window
 
-    def _take(self, hold: _Hold, amounts: Mapping[Unit, int], now: float) -> None:
+    def _take(self, hold: _Hold, amounts: Mapping[Unit, int], now: float) -> tuple[LimitState, ...]:
+        """Count what is held; return where the limits stand then."""
+        states = []
         for limit in hold.limits:
             amount = amounts.get(limit.unit, 0)
             if not amount:
-                continue
-            if limit.window is None:
+                states.append(self._state(limit, now))
+            elif limit.window is None:
                 hold.slots.append((limit.key, amount))
+                running = self._running[limit.key] = self._running.get(limit.key, 0) + amount
+                states.append(LimitState(limit.name, limit.amount, limit.amount - running, None, None))
             else:
                 window = self._window(limit.key, limit.window)
                 hold.entries.append((window, window.add(amount, now), amount))
-        self._run(hold)
+                used, reset = window.standing(now)
+                states.append(LimitState(limit.name, limit.amount, limit.amount - used, reset, limit.window))
+        return tuple(states)
 
     def _window(self, key: str, length: float) -> SlidingWindow:
         """Return the counter, as the last of its length to become idle."""
@@ -188,6 +201,7 @@ class MemoryHoldStore:
             self._run(hold)
         hold.lease_until = now + LEASE
         self._renewed[request_id] = hold
+        self._due = min(self._due, hold.lease_until)
         return True
 
     def _end(self, request_id: str, now: float) -> _Hold | None:
@@ -199,7 +213,8 @@ class MemoryHoldStore:
             hold = self._expired.pop(request_id, None)
         else:
             self._stop(hold)
-        self._ended[request_id] = now + self._tombstone_ttl
+        forgotten_at = self._ended[request_id] = now + self._tombstone_ttl
+        self._due = min(self._due, forgotten_at)
         if len(self._ended) > self._max_tombstones:
             self._ended.popitem(last=False)
         return hold
@@ -223,10 +238,22 @@ class MemoryHoldStore:
         if now <= self._now:
             return self._now
         self._now = now
-        self._expire(self._fresh, now)
-        self._expire(self._renewed, now)
-        self._forget(now)
+        if now >= self._due:
+            self._expire(self._fresh, now)
+            self._expire(self._renewed, now)
+            self._forget(now)
+            self._due = self._next_due(now)
         return now
+
+    def _next_due(self, now: float) -> float:
+        """Return a time before which nothing is due; windows are looked at each second, for they only cost memory."""
+        due = now + _LOOK_EVERY
+        for leases in (self._fresh, self._renewed):
+            if leases:
+                due = min(due, next(iter(leases.values())).lease_until)
+        if self._expired:
+            due = min(due, next(iter(self._expired.values())).lease_until + self._tombstone_ttl)
+        return min(due, next(iter(self._ended.values()))) if self._ended else due
 
     def _expire(self, leases: OrderedDict[str, _Hold], now: float) -> None:
         while leases:

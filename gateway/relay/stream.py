@@ -143,7 +143,7 @@ class Relay:
             self._write(HEARTBEAT, self._monotonic())
 
     def begin(self, source: Source, fold: Fold, encoder: Encoder) -> None:
-        """Start an attempt; the source calls ``data``, ``end`` and ``fail`` from now on. The client must be there."""
+        """Start an attempt; the source calls ``data``, ``end`` and ``fail`` as soon as the client is there."""
         self._source, self.fold, self.encoder = source, fold, encoder
         self._splitter = EventSplitter(self._limits.max_event)
         self._over, self.failure, self.taken, self.held, self._stopped_at = False, None, False, b"", None
@@ -155,7 +155,8 @@ class Relay:
             return
         if self._blocked is not None:  # by heartbeats, but still
             source.pause()
-        self._arm()
+        if self._client is not None:  # else commit() does
+            self._arm()
 
     async def run(self) -> None:
         """Return when the attempt is over and the client has taken what it brought; ``failure`` says how."""

@@ -116,9 +116,9 @@ class StreamJob(Job):
     async def _attempt(self) -> None:
         """Relay one attempt to its end; ``relay.failure`` says how it ended."""
         exchange = await self.answered()
-        client = self._client or await self._commit(returned_headers(exchange.headers))
         fold = self.record.fold = Fold(self.call.max_tokens)
         self.relay.begin(exchange, fold, self.dialect.encoder(fold, self.call))
+        client = self._client or await self._commit(returned_headers(exchange.headers))
         exchange.attach(self.relay)
         client.send_head()  # unless it went out with what had come already
         await self.relay.run()

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from gateway.core.call import Summary
-from gateway.core.claude import Fold, dump_text, well_formed
+from gateway.core.claude import DELTA, Fold, dump_text, well_formed
 from gateway.core.errors import (
     GatewayError,
     InvalidRequest,
@@ -65,7 +65,7 @@ class ChatEncoder:
 
     def feed(self, raw: bytes, events: list[bytes], now_ms: float, *, merge: bool = False) -> bytes:
         """Return the frames for these events."""
-        if len(events) > 1 and (texts := self._fold.texts(raw)) is not None:
+        if len(events) > 1 and events[0].startswith(DELTA) and (texts := self._fold.texts(raw)) is not None:
             return self._frames(b"text", texts, now_ms, merge=merge)
         runs: list[tuple[bytes, list[bytes]]] = []
         last = b""
