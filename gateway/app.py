@@ -35,6 +35,7 @@ from gateway.identity.throttle import FailureThrottle
 from gateway.log import Log
 from gateway.metrics import Metrics, sample_loop_lag
 from gateway.quota.memory import MemoryHoldStore
+from gateway.relay import RelayLimits
 from gateway.tasks import TaskOwner
 from gateway.upstream.kinds import open_upstream
 from gateway.upstream.routing import Upstreams
@@ -169,6 +170,19 @@ def _close(services: Services) -> None:
         upstream.pool.close()
 
 
+def _relay_limits(config: Config) -> RelayLimits:
+    server, upstream = config.server, config.upstream
+    return RelayLimits(
+        server.heartbeat,
+        upstream.idle_timeout,
+        server.slow_client_timeout,
+        upstream.max_event,
+        upstream.stop_grace,
+        upstream.max_stream,
+        server.merge_after,
+    )
+
+
 def _services(
     config: Config, log_to: Log, store: Store, peppers: Peppers, tasks: TaskOwner, room: Capacity, kept: Kept
 ) -> Services:
@@ -191,6 +205,7 @@ def _services(
         server=config.server,
         chat=config.chat,
         transport=config.upstream,
+        relay=_relay_limits(config),
         upstreams=Upstreams(
             [
                 open_upstream(settings, config.upstream, tasks.spawn, metrics.pools.of(settings.name))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from gateway.core.claude import error_from_claude, load_json
@@ -24,7 +25,13 @@ _ACCOUNT = re.compile(r"anthropic-(organi[sz]ation|workspace|ratelimit|priority)
 
 def returned_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return what a client sees of the headers of Claude's answer; names are in lower case."""
-    return {name: value for name, value in headers.items() if name.startswith(_RETURNED) and not _ACCOUNT.match(name)}
+    return {name: value for name, value in headers.items() if _is_returned(name)}
+
+
+@lru_cache(maxsize=128)
+def _is_returned(name: str) -> bool:
+    """Say whether a header is for clients; there are a few dozen, again and again."""
+    return name.startswith(_RETURNED) and not _ACCOUNT.match(name)
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes, unix_now: float) -> GatewayError:

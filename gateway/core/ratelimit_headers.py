@@ -45,7 +45,7 @@ def _left(state: LimitState) -> tuple[float, int]:
 
 
 def _service_limit(state: LimitState) -> str:
-    item = f"{_string(state.name)};r={_integer(state.remaining)}"
+    item = f"{_string(state.name)};r={min(state.remaining, _MAX_INTEGER)}"
     return item if state.reset is None else f"{item};t={_integer(state.reset)}"
 
 

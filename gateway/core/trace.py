@@ -54,10 +54,13 @@ class Trace:
     tracestate: str
 
 
+_NONE = Trace("", "", "")
+
+
 def trace_of(traceparent: str | None, tracestate: str | None, random_hex: RandomHex = random_digits) -> Trace:
     """Return the trace that goes on to the upstream."""
     if traceparent is None:
-        return Trace("", "", "")
+        return _NONE
     known = _parsed(traceparent.strip(" \t"))
     if known is None:
         return _child(_nonzero(16, random_hex), _UNSAMPLED, "", random_hex)

@@ -27,7 +27,6 @@ from gateway.core.quota.holds import (
 from gateway.core.quota.limits import AppliedLimit, Unit
 from gateway.core.quota.windows import MINUTE_BUCKETS, SlidingWindow
 
-
 # Seconds of the store's clock.
 _LOOK_EVERY = 1.0
 

@@ -43,6 +43,9 @@ _PIECE = 64 * 1024
 # Every so many tokens the way of one through the gateway is timed, for the first so many times.
 _SAMPLE_EVERY = 64
 _SAMPLES = 64
+# Before an attempt begins; they are never fed.
+_NOTHING_READ = EventSplitter(0)
+_NOTHING_SAID = Fold()
 
 
 class Relay:
@@ -68,6 +71,44 @@ class Relay:
         held: Claude's error event that came before any other, as it came: sent when no other attempt follows.
     """
 
+    __slots__ = (
+        "_blocked",
+        "_blocked_at",
+        "_client",
+        "_closed",
+        "_cut",
+        "_deadline",
+        "_epoch",
+        "_last_read",
+        "_last_write",
+        "_limits",
+        "_loop",
+        "_monotonic",
+        "_over",
+        "_progress_at",
+        "_room",
+        "_source",
+        "_splitter",
+        "_stopped_at",
+        "_timer",
+        "_timer_due",
+        "_unix",
+        "_waiter",
+        "_waiting_bytes",
+        "_whole",
+        "encoder",
+        "failure",
+        "fold",
+        "heartbeats",
+        "held",
+        "overheads",
+        "paused",
+        "pauses",
+        "sent",
+        "taken",
+        "timing",
+    )
+
     def __init__(
         self,
         limits: RelayLimits,
@@ -87,7 +128,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._client: Client | None = None
         self._source: Source | None = None
-        self._splitter = EventSplitter(limits.max_event)
+        self._splitter = _NOTHING_READ
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -100,7 +141,7 @@ class Relay:
         self._waiting_bytes = 0
         self._progress_at = 0.0
         self.failure: GatewayError | None = None
-        self.fold = Fold()
+        self.fold = _NOTHING_SAID
         self.encoder: Encoder | None = None
         self.timing = Timing()
         self.sent = 0

@@ -34,6 +34,8 @@ class ClientSide:
         chunked: Whether chunks are framed.
     """
 
+    __slots__ = ("_chunked", "_head_waits", "_high_water", "_protocol", "_transport", "_writer")
+
     def __init__(self, request: web.Request, writer: AbstractStreamWriter, high_water: int, *, chunked: bool) -> None:
         transport = request.transport
         if transport is None:

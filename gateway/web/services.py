@@ -15,6 +15,7 @@ from gateway.core.quota.holds import HoldStore
 from gateway.identity.directory import Directory
 from gateway.identity.throttle import FailureThrottle
 from gateway.metrics import Metrics
+from gateway.relay import RelayLimits
 from gateway.upstream.routing import Upstreams
 from gateway.upstream.settings import TransportSettings
 from gateway.web.body import BodyBudget
@@ -31,6 +32,7 @@ class Services:
     server: ServerSettings
     chat: ChatSettings
     transport: TransportSettings
+    relay: RelayLimits
     upstreams: Upstreams
     directory: Directory
     throttle: FailureThrottle

@@ -19,7 +19,7 @@ from gateway.core.answer import returned_headers
 from gateway.core.call import Call
 from gateway.core.claude import Fold
 from gateway.core.errors import GatewayError, SlowClient, UpstreamRefused
-from gateway.relay import Relay, RelayLimits
+from gateway.relay import Relay
 from gateway.web.client_side import ClientSide, reset
 from gateway.web.dialects import Dialect
 from gateway.web.job import Job
@@ -43,18 +43,8 @@ class StreamJob(Job):
 
     def __init__(self, request: web.Request, record: Record, services: Services, dialect: Dialect, call: Call) -> None:
         super().__init__(request, record, services, dialect, call)
-        server, transport = services.server, services.transport
-        limits = RelayLimits(
-            server.heartbeat,
-            transport.idle_timeout,
-            server.slow_client_timeout,
-            transport.max_event,
-            transport.stop_grace,
-            transport.max_stream,
-            server.merge_after,
-        )
-        self.relay = Relay(limits, self.deadline)
-        self._commit_at = record.started + server.commit_after
+        self.relay = Relay(services.relay, self.deadline)
+        self._commit_at = record.started + services.server.commit_after
         self._response: web.StreamResponse | None = None
         self._client: ClientSide | None = None
         self._told = False

@@ -16,6 +16,7 @@ What does not depend on the user and the address is computed once, in :class:`Li
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from gateway.core.plans import AnonymousDefault, Limits, Plan
@@ -57,16 +58,18 @@ class _Rule:
     amount: int
     window: float | None
 
-    def name(self, scope: Scope) -> str:
-        """Return the public name; the window's length is in it, as it is in the configuration's."""
-        if self.window is None:
-            return f"{scope}-concurrent-streams"
-        return f"{scope}-requests-per-{_WINDOW_NAMES.get(self.window, f'{self.window:g}s')}"
-
     def applied(self, scope: Scope, owner: str) -> AppliedLimit:
         """Return the limit on the counter of ``owner``."""
-        suffix = self.unit if self.window is None else f"{self.unit}:{self.window:g}"
-        return AppliedLimit(f"{owner}:{suffix}", self.name(scope), scope, self.unit, self.amount, self.window)
+        suffix, name = _names(self.unit, self.window, scope)
+        return AppliedLimit(f"{owner}:{suffix}", name, scope, self.unit, self.amount, self.window)
+
+
+@cache
+def _names(unit: Unit, window: float | None, scope: Scope) -> tuple[str, str]:
+    """Return the end of a counter's identity, and the limit's public name: it says the window's length."""
+    if window is None:
+        return unit, f"{scope}-concurrent-streams"
+    return f"{unit}:{window:g}", f"{scope}-requests-per-{_WINDOW_NAMES.get(window, f'{window:g}s')}"
 
 
 def _rules(*limits: Limits) -> tuple[_Rule, ...]:
