@@ -225,7 +225,7 @@ def _services(
         holds=holds,
         prices=prices,
         metrics=metrics,
-        telling=Telling(prices, metrics.observe, log_to.log_outcome, _log_fault, config.log.gather),
+        telling=Telling(prices, metrics.observe, log_to.log_outcome, _log_fault, config.log.gather, log_to.together),
         log_fault=_log_fault,
         pseudonym=_pseudonym(peppers),
         streams=streams,

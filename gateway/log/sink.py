@@ -13,6 +13,8 @@ import select
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _PIECE = select.PIPE_BUF
 
@@ -42,6 +44,18 @@ class Sink:
                 self._size += len(line)
             self._drain(0)
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write the lines that come meanwhile at the end, in as few pieces as they fit into."""
+        with self._lock:
+            writing, self._writing = self._writing, True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._writing = writing
+                self._drain(0)
+
     debug = info = warning = error = critical = write  # structlog calls its logger by the level's name
 
     def flush(self, timeout: float) -> None:
@@ -68,10 +82,17 @@ class Sink:
             self._writing = False
 
     def _write_piece(self) -> None:
-        line = self._lines[0]
-        written = os.write(self._fd, line[:_PIECE])
+        """Write as many lines as are one piece, or a piece of one."""
+        piece = self._lines[0][:_PIECE]
+        for number in range(1, len(self._lines)):  # a finalizer may add lines meanwhile
+            line = self._lines[number]
+            if len(piece) + len(line) > _PIECE:
+                break
+            piece += line
+        written = os.write(self._fd, piece)
         self._size -= written
-        if written == len(line):
-            self._lines.popleft()
-        else:
-            self._lines[0] = line[written:]
+        while written >= len(self._lines[0]):
+            written -= len(self._lines.popleft())
+            if not written:
+                return
+        self._lines[0] = self._lines[0][written:]

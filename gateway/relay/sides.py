@@ -28,7 +28,13 @@ class Client(Protocol):
 
 
 class Source(Protocol):
-    """The upstream's side of a stream."""
+    """The upstream's side of a stream.
+
+    Attributes:
+        complete: Whether the last byte has come; ``end`` follows.
+    """
+
+    complete: bool
 
     def pause(self) -> None:
         """Stop reading."""

@@ -319,7 +319,8 @@ class Relay:
             self._end(fold.error)
         elif fold.stopped and self._stopped_at is None:
             self._stopped_at = now
-            self._arm()
+            if self._source is not None and not self._source.complete:
+                self._arm()
 
     def _write(self, data: bytes, now: float) -> None:
         client = self._client

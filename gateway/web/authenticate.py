@@ -29,15 +29,20 @@ def credential_of(request: web.Request) -> str | None:
         InvalidRequest: It brings two different ones.
     """
     headers = request.headers
-    found = {value.strip() for value in headers.getall("x-api-key", ())}
-    for value in headers.getall("Authorization", ()):
-        scheme, _, rest = value.strip().partition(" ")
-        if scheme.lower() == "bearer":
-            found.add(rest.strip())
-    found.discard("")
-    if len(found) > 1:
-        raise InvalidRequest("Two different API keys were sent. Send one, as Authorization: Bearer or as x-api-key.")
-    return next(iter(found), None)
+    found = ""
+    for value in [*headers.getall("x-api-key", ()), *map(_bearer, headers.getall("Authorization", ()))]:
+        key = value.strip()
+        if found and key and key != found:
+            raise InvalidRequest(
+                "Two different API keys were sent. Send one, as Authorization: Bearer or as x-api-key."
+            )
+        found = key or found
+    return found or None
+
+
+def _bearer(authorization: str) -> str:
+    scheme, _, rest = authorization.strip().partition(" ")
+    return rest if scheme.lower() == "bearer" else ""
 
 
 async def authenticate(request: web.Request, record: Record, services: Services, *, anonymous: bool) -> Principal:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from gateway.core.outcome import Outcome
 from gateway.core.pricing import PriceBook
@@ -27,6 +28,7 @@ class Telling:
         log_outcome: Logs one, with the client's address.
         log_fault: Logs what went wrong, with the request's id.
         gather: Seconds for which outcomes may wait for others; 0 tells each at once.
+        together: Gives what the outcomes that are told together are logged in.
     """
 
     def __init__(
@@ -36,12 +38,14 @@ class Telling:
         log_outcome: Callable[[Outcome, str | None], None],
         log_fault: Callable[[BaseException, str], None],
         gather: float,
+        together: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._prices = prices
         self._observe = observe
         self._log_outcome = log_outcome
         self._log_fault = log_fault
         self._gather = gather
+        self._together = together
         self._ended: list[Record] = []
         self._timer: asyncio.TimerHandle | None = None
 
@@ -60,10 +64,14 @@ class Telling:
             self._timer.cancel()
             self._timer = None
         ended, self._ended = self._ended, []
-        for record in ended:
-            try:
-                outcome = record.outcome(self._prices)
-                self._observe(outcome)
-                self._log_outcome(outcome, record.address)
-            except Exception as error:  # noqa: BLE001 - the others are to be told all the same
-                self._log_fault(error, record.request_id)
+        with self._together():
+            for record in ended:
+                self._tell(record)
+
+    def _tell(self, record: Record) -> None:
+        try:
+            outcome = record.outcome(self._prices)
+            self._observe(outcome)
+            self._log_outcome(outcome, record.address)
+        except Exception as error:  # noqa: BLE001 - the others are to be told all the same
+            self._log_fault(error, record.request_id)

@@ -130,3 +130,48 @@ def test_a_finalizer_that_logs_during_a_write_comes_after_it(pipe):
     sink = Sink(pipe[1], backlog=BACKLOG)
     sink.write(Reentrant(b"outer\n"))
     assert os.read(pipe[0], 100) == b"outer\ninner\n"
+
+
+def test_lines_that_are_written_together_come_out_whole_in_order_and_in_pieces(pipe):
+    sink = Sink(pipe[1], backlog=BACKLOG)
+    lines = [b"%d" % n * size + b"\n" for n, size in enumerate([10, 3000, 3000, 9000, 1, 1, 4095, 5])]
+    with sink.together():
+        for line in lines:
+            sink.write(line)
+        assert not select.select([pipe[0]], [], [], 0)[0]
+    assert os.read(pipe[0], 100_000) == b"".join(lines)
+    sink.write(b"after\n")
+    assert os.read(pipe[0], 100) == b"after\n"
+
+
+def test_what_is_written_together_comes_out_though_its_writer_fails(pipe):
+    sink = Sink(pipe[1], backlog=BACKLOG)
+
+    def write_and_fail() -> None:
+        with sink.together():
+            sink.write(b"last\n")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_and_fail()
+    assert os.read(pipe[0], 100) == b"last\n"
+
+
+def test_of_lines_together_those_that_fitted_are_not_written_again(pipe):
+    sink = Sink(pipe[1], backlog=BACKLOG)
+    os.set_blocking(pipe[1], False)
+    filled = _fill(pipe[1])
+    os.set_blocking(pipe[1], False)
+    lines = [b"%d" % (n % 10) * 99 + b"\n" for n in range(2000)]
+    with sink.together():
+        for line in lines:
+            sink.write(line)
+    read = b""
+    os.set_blocking(pipe[0], False)
+    for _ in range(1000):
+        if len(read) == filled + 200_000:
+            break
+        read += os.read(pipe[0], 3000)
+        sink.flush(1)
+    assert read[filled:] == b"".join(lines)
+    assert sink.dropped == 0

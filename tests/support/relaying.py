@@ -81,6 +81,7 @@ class FakeClient:
 
 class FakeSource:
     def __init__(self) -> None:
+        self.complete = False
         self.paused = False
         self.pauses = 0
         self.aborted = False
