@@ -17,8 +17,13 @@ class Client(Protocol):
     def held_bytes(self) -> int:
         """Those of them that are held by us."""
 
-    def write(self, data: bytes) -> bool:
-        """Send; never blocks. Return whether the high-water mark is passed."""
+    def write(self, data: bytes, *, last: bool = False) -> bool:
+        """Send; never blocks. Return whether the high-water mark is passed.
+
+        Args:
+            data: Some bytes.
+            last: Whether the stream's end follows at once, so that they may wait for it.
+        """
 
     async def drain(self) -> None:
         """Wait until the low-water mark is reached."""

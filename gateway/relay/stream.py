@@ -1,7 +1,8 @@
 """The relay: Claude's bytes pushed to one client, event by event, as fast as the client takes them and no faster.
 
 - No task switch and no queue per token: the upstream's socket callback splits, encodes and writes. Everything that one
-  read brought leaves in one write; tokens that arrive alone leave alone, by a way that is made for them.
+  read brought leaves in one write; tokens that arrive alone leave alone, by a way that is made for them; what comes
+  with the answer's last byte leaves with the last frame.
 - A large read is taken in pieces, so that its copies are never more than a piece; a client that lags is given the text
   of one read in one frame, by dialects that can.
 - Above the client's high-water mark the upstream is paused; below the low one it goes on. A client that takes nothing
@@ -326,7 +327,7 @@ class Relay:
         client = self._client
         if client is None:
             return
-        if client.write(data):
+        if client.write(data, last=self._source is not None and self._source.complete):
             self._block(client, len(data), now)
         self.sent += len(data)
         self._last_write = now

@@ -32,9 +32,12 @@ class ClientSide:
         writer: What ``response.prepare`` returned.
         high_water: Bytes waiting at which writing counts as paused.
         chunked: Whether chunks are framed.
+
+    Attributes:
+        kept: What is to be sent with the end, in one packet.
     """
 
-    __slots__ = ("_chunked", "_head_waits", "_high_water", "_protocol", "_transport", "_writer")
+    __slots__ = ("_chunked", "_head_waits", "_high_water", "_protocol", "_transport", "_writer", "kept")
 
     def __init__(self, request: web.Request, writer: AbstractStreamWriter, high_water: int, *, chunked: bool) -> None:
         transport = request.transport
@@ -47,11 +50,12 @@ class ClientSide:
         self._high_water = high_water
         self._chunked = chunked
         self._head_waits = True
+        self.kept = b""
 
     @property
     def held_bytes(self) -> int:
         """Bytes that the kernel has not taken from us yet."""
-        return self._transport.get_write_buffer_size()
+        return self._transport.get_write_buffer_size() + len(self.kept)
 
     @property
     def waiting_bytes(self) -> int:
@@ -63,8 +67,13 @@ class ClientSide:
         waiting = self._transport.get_write_buffer_size() + size
         return not self._protocol.writing_paused and waiting < self._high_water // 2
 
-    def write(self, data: bytes) -> bool:
-        """Send; return whether the high-water mark is passed."""
+    def write(self, data: bytes, *, last: bool = False) -> bool:
+        """Send; return whether the high-water mark is passed. What is small is kept for the end that follows."""
+        if last and len(self.kept) + len(data) <= _SMALL:
+            self.kept += data
+            return False
+        if self.kept:
+            data, self.kept = self.kept + data, b""
         transport = self._transport
         if not transport.is_closing() and not (self._head_waits and self._took_head_and(data)):
             transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)

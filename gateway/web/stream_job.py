@@ -110,7 +110,8 @@ class StreamJob(Job):
         self.relay.begin(exchange, fold, self.dialect.encoder(fold, self.call))
         client = self._client or await self._commit(returned_headers(exchange.headers))
         exchange.attach(self.relay)
-        client.send_head()  # unless it went out with what had come already
+        if not client.kept:
+            client.send_head()  # unless it went out with what had come already
         await self.relay.run()
 
     async def _commit(self, headers: dict[str, str]) -> ClientSide:
@@ -146,12 +147,13 @@ class StreamJob(Job):
             raise ConnectionResetError
         self.relay.close()
         self.relay.sent += len(frame)
+        last = client.kept + frame
         try:
-            if client.has_room(len(frame)):
-                await response.write_eof(frame)
+            if client.has_room(len(last)):
+                await response.write_eof(last)
             else:
                 async with asyncio.timeout(self.services.server.slow_client_timeout):
-                    await response.write_eof(frame)
+                    await response.write_eof(last)
         except TimeoutError:
             self.record.fail(SlowClient("The client took nothing for too long."))
         else:

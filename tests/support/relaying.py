@@ -47,7 +47,7 @@ class FakeClient:
     def held_bytes(self) -> int:
         return self.waiting_bytes
 
-    def write(self, data: bytes) -> bool:
+    def write(self, data: bytes, *, last: bool = False) -> bool:  # noqa: ARG002 - nothing follows here
         assert data
         assert not self.aborted
         self.written.append(data)

@@ -136,3 +136,23 @@ async def test_to_a_connection_that_is_gone_nothing_is_written_and_nothing_waits
 async def test_a_client_that_left_before_its_stream_began_is_a_reset():
     with pytest.raises(ConnectionResetError):
         ClientSide(SimpleNamespace(transport=None), None, 4096, chunked=True)
+
+
+async def test_what_comes_with_the_end_is_kept_for_it_while_it_is_small():
+    async with served(chunked=False) as (side, client, _):
+        assert side.write(b"a" * 4000, last=True) is False
+        side.write(b"b" * 96, last=True)
+        assert side.kept == b"a" * 4000 + b"b" * 96
+        assert side.held_bytes == 4096
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
+
+
+@pytest.mark.parametrize("last", [True, False])
+async def test_what_was_kept_goes_before_what_is_not(last):
+    async with served(chunked=False) as (side, client, _):
+        side.write(b"kept", last=True)
+        side.write(b"x" * 5000, last=last)
+        assert side.kept == b""
+        expected = HEAD + b"kept" + b"x" * 5000
+        assert await _received(client, len(expected)) == expected
