@@ -12,18 +12,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from secrets import token_bytes
 
 RandomHex = Callable[[int], str]
 """Takes a number of bytes and returns twice as many hexadecimal digits, lower case."""
 
 
 def random_digits(size: int) -> str:
-    """Return random digits from the system, as ``secrets.token_hex`` does at three times the price."""
-    return os.urandom(size).hex()
+    """Return random digits, as ``secrets.token_hex`` does at twice the price."""
+    return token_bytes(size).hex()
 
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")

@@ -22,10 +22,6 @@ _DETAILS = {
 _NOT_IN_SUMS = ("compaction", "advisor_message")
 
 
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
 class Tally:
     """The usage of one message, as far as it was told.
 
@@ -49,13 +45,13 @@ class Tally:
         """
         if not isinstance(usage, dict):
             return
-        self._keep(usage, _SUMS)
+        told = self._keep(usage, _SUMS)
         for group, names in _DETAILS.items():
             if isinstance(details := usage.get(group), dict):
                 self._keep(details, names)
         if isinstance(iterations := usage.get("iterations"), list):
             self._iterations = [entry for entry in iterations if isinstance(entry, dict)]
-        if final and _count(usage.get("output_tokens")) is not None:
+        if final and "output_tokens" in told:
             self.output_told = True
 
     def usage(self, estimate: int = 0) -> Usage | None:
@@ -91,10 +87,11 @@ class Tally:
         """Return what is billed besides the sums, each with its model, None for the message's own."""
         return [charge for entry in self._iterations if (charge := _charge(entry)) is not None]
 
-    def _keep(self, told: dict[str, Any], names: tuple[str, ...]) -> None:
-        for name in names:
-            if (count := _count(told.get(name))) is not None:
-                self._fields[name] = count
+    def _keep(self, told: dict[str, Any], names: tuple[str, ...]) -> dict[str, int]:
+        """Keep the counts among some fields, and return them; a boolean is none, although Python's are numbers."""
+        counts = {name: count for name in names if (count := told.get(name)).__class__ is int and count >= 0}
+        self._fields.update(counts)
+        return counts
 
 
 def _charge(iteration: dict[str, Any]) -> tuple[str | None, Usage] | None:
