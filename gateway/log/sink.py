@@ -32,6 +32,7 @@ class Sink:
         # Re-entrant: the garbage collector may run a finalizer that logs while the lock is held.
         self._lock = threading.RLock()
         self._writing = False
+        self._gathering = 0
         self.dropped = 0
 
     def write(self, line: bytes) -> None:
@@ -42,18 +43,19 @@ class Sink:
             else:
                 self._lines.append(line)
                 self._size += len(line)
-            self._drain(0)
+            if not self._gathering or self._size >= _PIECE:
+                self._drain(0)
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Write the lines that come meanwhile at the end, in as few pieces as they fit into."""
+        """Write the lines that come meanwhile when they are a piece, and what is left at the end."""
         with self._lock:
-            writing, self._writing = self._writing, True
+            self._gathering += 1
         try:
             yield
         finally:
             with self._lock:
-                self._writing = writing
+                self._gathering -= 1
                 self._drain(0)
 
     debug = info = warning = error = critical = write  # structlog calls its logger by the level's name

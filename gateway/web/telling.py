@@ -18,6 +18,9 @@ from gateway.core.outcome import Outcome
 from gateway.core.pricing import PriceBook
 from gateway.web.record import Record
 
+# Outcomes, for a few milliseconds.
+_AT_ONCE = 64
+
 
 class Telling:
     """Makes the one outcome of each request, and tells it.
@@ -56,7 +59,7 @@ class Telling:
         if not self._gather:
             self.flush()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._gather, self.flush)
+            self._timer = asyncio.get_running_loop().call_later(self._gather, self._flush_some)
 
     def flush(self) -> None:
         """Tell what waits."""
@@ -64,6 +67,16 @@ class Telling:
             self._timer.cancel()
             self._timer = None
         ended, self._ended = self._ended, []
+        self._tell_all(ended)
+
+    def _flush_some(self) -> None:
+        """Tell what waits, of very many the first: streams that go on do not wait for thousands that ended at once."""
+        ended, self._ended = self._ended[:_AT_ONCE], self._ended[_AT_ONCE:]
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(0, self._flush_some) if self._ended else None
+        self._tell_all(ended)
+
+    def _tell_all(self, ended: list[Record]) -> None:
         with self._together():
             for record in ended:
                 self._tell(record)

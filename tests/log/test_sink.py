@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+from pathlib import Path
 
 import pytest
 
@@ -135,10 +136,11 @@ def test_a_finalizer_that_logs_during_a_write_comes_after_it(pipe):
 def test_lines_that_are_written_together_come_out_whole_in_order_and_in_pieces(pipe):
     sink = Sink(pipe[1], backlog=BACKLOG)
     lines = [b"%d" % n * size + b"\n" for n, size in enumerate([10, 3000, 3000, 9000, 1, 1, 4095, 5])]
-    with sink.together():
-        for line in lines:
-            sink.write(line)
+    with sink.together(), sink.together():
+        sink.write(lines[0])
         assert not select.select([pipe[0]], [], [], 0)[0]
+        for line in lines[1:]:
+            sink.write(line)
     assert os.read(pipe[0], 100_000) == b"".join(lines)
     sink.write(b"after\n")
     assert os.read(pipe[0], 100) == b"after\n"
@@ -175,3 +177,12 @@ def test_of_lines_together_those_that_fitted_are_not_written_again(pipe):
         sink.flush(1)
     assert read[filled:] == b"".join(lines)
     assert sink.dropped == 0
+
+
+def test_however_many_lines_come_together_none_is_lost_while_the_descriptor_takes_them():
+    with Path(os.devnull).open("wb", buffering=0) as nowhere:
+        sink = Sink(nowhere.fileno(), backlog=10_000)
+        with sink.together():
+            for _ in range(1000):
+                sink.write(b"x" * 600)
+        assert sink.dropped == 0

@@ -48,6 +48,20 @@ async def test_without_gathering_each_is_told_at_once():
     assert (told.counted, told.logged) == (["a"], ["a"])
 
 
+async def test_of_very_many_each_is_told_once_in_order_and_others_have_their_turn():
+    told, turns = Told(0.001), 0
+    names = [str(n) for n in range(1000)]
+    for name in names:
+        told.telling.tell(_record(name))
+    while len(told.logged) < 1000:
+        await asyncio.sleep(0)
+        turns += bool(told.logged)
+    assert told.logged == told.counted == names
+    assert turns > 10
+    told.telling.tell(_record("next"))
+    await eventually(lambda: told.logged[-1] == "next")
+
+
 async def test_what_ends_within_the_time_is_told_together_in_order():
     told = Told(0.01)
     told.telling.tell(_record("a"))
