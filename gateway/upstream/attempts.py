@@ -38,6 +38,7 @@ from gateway.upstream.settings import TransportSettings
 Wait = Callable[["asyncio.Future[Any]", float], Awaitable[bool]]
 
 _FIRST_ERROR = 400
+_RATE_LIMITED = 429
 _SERVER_ERROR = 500
 
 
@@ -79,6 +80,7 @@ class Attempts:
         self._candidate: Candidate | None = None
         self._ticket: int | None = None  # of the candidate's breaker, until it is told the end
         self._tried: list[Candidate] = []  # in this round
+        self._limited = False  # in this round, by a 429
         self._failed: list[Candidate] = []  # in any
         self._rounds = 0  # that are over
         self._asked: list[float | None] = []  # for a wait, by those who failed in this round
@@ -152,7 +154,7 @@ class Attempts:
                 return exchange
 
     def _choose(self) -> bool:
-        chosen = self._upstreams.choose(self._kind, self._tried, time.monotonic())
+        chosen = self._upstreams.choose(self._kind, self._tried, time.monotonic(), limited=self._limited)
         if chosen is None:
             return False
         self._candidate, self._ticket = chosen
@@ -190,6 +192,7 @@ class Attempts:
         self._upstreams.watch.retry(left.name, code)
         self._rounds += 1
         self._tried.clear()
+        self._limited = False
         self._asked.clear()
         await self._wait(asyncio.get_running_loop().create_future(), wait)
         return True
@@ -225,6 +228,7 @@ class Attempts:
         elif status < _SERVER_ERROR:
             candidate.declined(ticket, self._kind, status, headers, now)
             self._ticket = None
+            self._limited = self._limited or status == _RATE_LIMITED
         else:
             self._fail(candidate, ticket, f"status {status}")
 

@@ -23,7 +23,7 @@ from gateway.upstream.interface import Upstream
 from gateway.upstream.settings import TransportSettings
 
 _RATE_LIMITED = 429
-# What speaks against asking, from the least: whoever named a time is not asked by those who have an answer already.
+# What speaks against asking, from the least.
 _HINTED, _THROTTLED = "asked_last", "throttled"
 
 log = structlog.get_logger()
@@ -186,8 +186,17 @@ class Upstreams:
         """Return the upstreams themselves."""
         return iter([candidate.upstream for candidate in self._candidates])
 
-    def choose(self, kind: Kind, tried: Collection[Candidate], now: float) -> tuple[Candidate, int] | None:
-        """Return the best upstream that has not been tried, with its breaker's ticket; None when none can be asked."""
+    def choose(
+        self, kind: Kind, tried: Collection[Candidate], now: float, *, limited: bool = False
+    ) -> tuple[Candidate, int] | None:
+        """Return the best upstream that has not been tried, with its breaker's ticket; None when none can be asked.
+
+        Args:
+            kind: The kind of call.
+            tried: Those that are not to be asked.
+            now: Monotonic time.
+            limited: Whether one of them has said that a limit is reached: then no other that says so is asked.
+        """
         obstacles: dict[Candidate, str] = {}
         for candidate in self._candidates:
             if candidate in tried:
@@ -201,7 +210,7 @@ class Upstreams:
                     return candidate, ticket
                 obstacle = "breaker_open"
             obstacles[candidate] = obstacle
-        for last in (_HINTED,) if tried else (_HINTED, _THROTTLED):
+        for last in (_HINTED,) if limited else (_HINTED, _THROTTLED):
             for candidate, obstacle in obstacles.items():
                 if obstacle == last and (ticket := candidate.admit(now)) is not None:
                     return candidate, ticket

@@ -255,12 +255,19 @@ async def test_without_another_upstream_claudes_own_answer_is_the_last_word(spaw
         assert [await of.ask(OPUS) for _ in range(3)] == [(429, "first"), (429, "first"), (200, "first")]
 
 
-async def test_who_named_a_time_is_not_asked_again_for_a_request_that_has_an_answer(spawned):
+async def test_of_those_that_named_a_time_a_request_asks_one_and_only_when_the_others_failed_it(spawned):
     limit = [refuse(429, b"retry-after: 30")]
     async with fleet(spawned, limit, limit, [refuse(503)], retries=0) as of:
         assert await of.ask(OPUS) == (503, "third")
-        assert await of.ask(OPUS) == (503, "third")
-        assert of.asked == [1, 1, 2]
+        assert await of.ask(OPUS) == (429, "first")
+        assert of.asked == [2, 1, 2]
+
+
+async def test_one_that_named_a_time_is_asked_when_nobody_else_can_be_reached(spawned):
+    async with fleet(spawned, [refuse(429, b"retry-after: 30"), GOOD], None, retries=0) as of:
+        with pytest.raises(UpstreamUnreachable):
+            await of.ask(OPUS)
+        assert await of.ask(OPUS) == (200, "first")
 
 
 @pytest.mark.parametrize("headers", [[], [b"retry-after: 0"], [b"retry-after: soon"], [b"retry-after: -5"]])

@@ -124,13 +124,14 @@ def test_one_with_a_hint_and_an_open_breaker_is_not_asked():
     assert isinstance(upstreams.unavailable(1.0), UpstreamUnavailable)
 
 
-def test_whoever_named_a_time_is_asked_before_it_by_those_alone_who_have_no_answer_yet():
+def test_whoever_named_a_time_is_asked_before_it_by_those_alone_who_were_not_told_of_a_limit():
     upstreams, (first, second, third), _ = known("first", "second", "third")
     limited(first, 30, 0.0)
     limited(second, 30, 0.0)
     third.refused(OPUS, "status 401", 0.0)
     assert upstreams.choose(OPUS, (), 1.0)[0] is third
-    assert upstreams.choose(OPUS, [third], 1.0) is None
+    assert upstreams.choose(OPUS, [third], 1.0, limited=True) is None
+    assert upstreams.choose(OPUS, [third], 1.0)[0] is first
     third.failed(third.admit(1.0), 1.0, "upstream_timeout")
     limited(third, 30, 1.0)
     assert upstreams.choose(OPUS, (), 2.0)[0] is first
