@@ -79,6 +79,12 @@ class ClientSide:
             transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
         return self._protocol.writing_paused
 
+    def send_kept(self) -> None:
+        """Send what was kept for the end, which does not follow yet, and the head before it."""
+        if self.kept:
+            self.write(b"")
+        self.send_head()
+
     def send_head(self) -> None:
         """Send the head of the answer, unless it has been sent."""
         if self._head_waits:

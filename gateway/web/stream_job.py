@@ -113,6 +113,8 @@ class StreamJob(Job):
         if not client.kept:
             client.send_head()  # unless it went out with what had come already
         await self.relay.run()
+        if self.relay.failure is not None:  # the end is not this attempt's
+            client.send_kept()
 
     async def _commit(self, headers: dict[str, str]) -> ClientSide:
         request, record = self.request, self.record

@@ -156,3 +156,12 @@ async def test_what_was_kept_goes_before_what_is_not(last):
         assert side.kept == b""
         expected = HEAD + b"kept" + b"x" * 5000
         assert await _received(client, len(expected)) == expected
+
+
+async def test_what_was_kept_for_an_end_that_does_not_follow_goes_out_once_with_the_head():
+    async with served(chunked=False) as (side, client, _):
+        side.write(b"kept", last=True)
+        side.send_kept()
+        side.send_kept()
+        assert side.kept == b""
+        assert await _received(client, len(HEAD) + 4) == HEAD + b"kept"

@@ -289,3 +289,16 @@ async def test_a_429_with_a_time_is_passed_on_and_the_next_request_is_claudes_to
         assert joined(await chat(caller)) == "Hello"
         for line in await metric(caller, "throttled_until_timestamp_seconds{"):
             assert float(line.split()[1]) > 1_600_000_000
+
+
+async def test_what_a_failed_attempt_brought_does_not_wait_for_the_next_one(shop):
+    """On Claude's own route its pings are passed on, though no answer began with them."""
+    async with (
+        scripted_upstream(answer(200, event("ping"), b"content-type: text/event-stream")) as first,
+        scripted_upstream(silence) as second,
+        shop(first.url, second.url) as (caller, _),
+        caller.post(MESSAGES, ASK) as response,
+    ):
+        assert response.status == 200
+        assert await response.content.readuntil(b"\n\n") == event("ping")
+        response.close()
