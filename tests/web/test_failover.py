@@ -296,7 +296,8 @@ async def test_what_a_failed_attempt_brought_does_not_wait_for_the_next_one(shop
     async with (
         scripted_upstream(answer(200, event("ping"), b"content-type: text/event-stream")) as first,
         scripted_upstream(silence) as second,
-        shop(first.url, second.url) as (caller, _),
+        shop(first.url, second.url, server={"heartbeat": 3600}) as (caller, _),
+        asyncio.timeout(30),
         caller.post(MESSAGES, ASK) as response,
     ):
         assert response.status == 200
