@@ -24,7 +24,7 @@ from gateway.upstream.settings import TransportSettings
 
 _RATE_LIMITED = 429
 # What speaks against asking, from the least.
-_HINTED, _THROTTLED = "asked_last", "throttled"
+_HINTED, _THROTTLED, _OPEN = "asked_last", "throttled", "breaker_open"
 
 log = structlog.get_logger()
 
@@ -208,11 +208,13 @@ class Upstreams:
                     if not tried:
                         self._passed_over(obstacles)
                     return candidate, ticket
-                obstacle = "breaker_open"
+                obstacle = _OPEN
             obstacles[candidate] = obstacle
         for last in (_HINTED,) if limited else (_HINTED, _THROTTLED):
             for candidate, obstacle in obstacles.items():
                 if obstacle == last and (ticket := candidate.admit(now)) is not None:
+                    if not tried:
+                        self._passed_over({one: why for one, why in obstacles.items() if why == _OPEN})
                     return candidate, ticket
         return None
 

@@ -97,7 +97,7 @@ class Body:
         """
         if not request.body_exists:
             return b""
-        inflater = _inflater(request.headers.get("Content-Encoding", ""))
+        inflater = _inflater(",".join(request.headers.getall("Content-Encoding", ())))
         if request.content_length is not None:
             self._check(request.content_length)
             self._take(request.content_length)

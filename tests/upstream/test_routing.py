@@ -138,6 +138,14 @@ def test_whoever_named_a_time_is_asked_before_it_by_those_alone_who_were_not_tol
     assert upstreams.choose(OPUS, [third], 31.0)[0] is first
 
 
+def test_one_whose_breaker_is_open_is_passed_over_also_for_one_that_is_asked_last():
+    upstreams, (first, second), watched = known("first", "second", breaker_failures=1)
+    first.failed(first.admit(0.0), 0.0, "upstream_timeout")
+    second.refused(OPUS, "status 401", 0.0)
+    assert upstreams.choose(OPUS, (), 1.0)[0] is second
+    assert ("failover", "first", "breaker_open") in watched.told
+
+
 def test_a_caller_is_told_when_the_first_of_all_breakers_lets_one_through():
     upstreams, (first, second), _ = known("first", "second", breaker_failures=1, breaker_cooldown=5)
     first.failed(first.admit(0.0), 0.0, "upstream_timeout")

@@ -171,6 +171,16 @@ async def test_an_encoding_that_is_not_taken_is_a_415_in_the_words_of_the_route(
         assert (await response.json())["error"]["type"] == "invalid_request_error"
 
 
+async def test_a_body_that_says_twice_how_it_is_packed_is_not_taken(shop):
+    """Who stands before us may go by the other one."""
+    async with scripted_upstream() as claude, shop(claude) as (caller, _):
+        ask = request_bytes(
+            "POST", CHAT, f"x-api-key: {caller.key}", "Content-Encoding: identity", "Content-Encoding: gzip", body=BODY
+        )
+        async with connected(caller.gateway.url, ask) as connection:
+            assert (await connection.answer())[0] == 415
+
+
 async def test_a_packed_body_that_is_cut_short_is_a_400_that_says_so(shop):
     async with (
         scripted_upstream() as claude,
