@@ -117,6 +117,10 @@ SCENARIOS = {
             "S3", "2000 streams, one token a second", Script(300, interval=1.0, first=1.0), _PROXIES,
             clients=2000, ramp=4.0, warm=1.0, window=3.0, fresh=True, once=True,
         ),
+        Scenario(
+            "S3L", "9000 streams, one token in five seconds", Script(60, interval=5.0, first=1.0), ("chat",),
+            clients=9000, ramp=20.0, warm=2.0, window=5.0, fresh=True, once=True,
+        ),
         Scenario("S4", "64 requests at a time, 10 tokens, no delay", Script(10), _ALL, clients=64),
         Scenario(
             "S5", "20 MB for a client that reads 64 KB a second", Script(20_000, pad=1000), _PROXIES,
@@ -142,6 +146,7 @@ QUANTITIES = (
     Quantity("S1", "delay_p99_ms", "delay of a token, p99", "ms"),
     Quantity("S2", "us_per_token", "CPU per token", "µs", 2, bar=1.0, relative=True),
     Quantity("S3", "kib_per_stream", "memory per idle stream", "KiB", bar=32.0),
+    Quantity("S3L", "kib_per_stream", "memory per stream of 9000", "KiB", bar=32.0),
     Quantity("S4", "ms_per_request", "CPU per short request", "ms", 3, bar=0.4),
     Quantity("S5", "growth_mib", "growth behind a slow client", _MIB, 2, bar=1.0),
     Quantity("S5", "held_mib", "taken from Claude, not yet read", _MIB, 2),
