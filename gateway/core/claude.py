@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -109,7 +110,10 @@ def well_formed(text: str) -> str:
 
 
 def error_from_claude(
-    body: Any, status: int | None = None, retry_after: float | None = None
+    body: Any,
+    status: int | None = None,
+    retry_after: float | None = None,
+    said: Callable[[str], str] = well_formed,
 ) -> UpstreamRefused | UpstreamCredential:
     """Read one of Claude's error objects, lenient with what is missing.
 
@@ -117,6 +121,7 @@ def error_from_claude(
         body: The decoded ``{"type": "error", "error": {...}}``, or whatever came instead.
         status: The HTTP status it came with; None for an ``error`` event, whose type tells.
         retry_after: Seconds, from the answer's headers.
+        said: Makes of Claude's text what may be shown.
 
     Returns:
         What is wrong with the request; with our own credential, an error that holds nothing of Claude's.
@@ -124,7 +129,7 @@ def error_from_claude(
     error = body.get("error") if isinstance(body, dict) else None
     error = error if isinstance(error, dict) else {}
     kind, message = error.get("type"), error.get("message")
-    message = well_formed(message) if isinstance(message, str) else ""
+    message = said(message) if isinstance(message, str) else ""
     if not isinstance(kind, str) or kind not in STATUS_OF_TYPE:
         kind = _type_of(status or _SERVER_ERROR)
     if status in _CREDENTIAL_STATUSES or kind in _CREDENTIAL_TYPES or _NO_CREDIT in message:
@@ -148,6 +153,10 @@ def _type_of(status: int) -> str:
     return TYPE_OF_STATUS.get(status, "api_error" if status >= _SERVER_ERROR else "invalid_request_error")
 
 
+def _as_it_is(data: bytes) -> bytes:
+    return data
+
+
 def _is_utf8(text: bytes) -> bool:
     try:
         text.decode()
@@ -161,8 +170,10 @@ class Fold:
 
     Args:
         max_tokens: Most output tokens there can be; an estimate is never over it.
+        hide: Cuts our own credential out of what an upstream says. Deltas are not given to it.
 
     Attributes:
+        hide: The same.
         model: Model that answers, as ``message_start`` names it.
         stop_reason: Why it stopped, once known.
         started: Whether any event but pings has come.
@@ -180,6 +191,7 @@ class Fold:
         "_tool_uses",
         "deltas",
         "error",
+        "hide",
         "model",
         "started",
         "stop_reason",
@@ -187,7 +199,8 @@ class Fold:
         "text_seen",
     )
 
-    def __init__(self, max_tokens: int | None = None) -> None:
+    def __init__(self, max_tokens: int | None = None, hide: Callable[[bytes], bytes] = _as_it_is) -> None:
+        self.hide = hide
         self.model: str | None = None
         self.stop_reason: str | None = None
         self.started = False
@@ -341,11 +354,11 @@ class Fold:
             case "message_stop":
                 self.stopped = True
             case "error":
-                self._fail(error_from_claude(body))
+                self._fail(error_from_claude(body, said=self._said))
 
     def _message(self, message: dict[str, Any]) -> None:
         if isinstance(model := message.get("model"), str):
-            self.model = well_formed(model)
+            self.model = self._said(model)
         self._stop_reason(message)
         self._tally.fold(message.get("usage"), final=False)
 
@@ -355,11 +368,15 @@ class Fold:
         if isinstance(kind, str) and kind.endswith("tool_use"):
             self._tool_uses += 1
         elif kind == "fallback" and isinstance(to, dict) and isinstance(model := to.get("model"), str):
-            self._fallback = model
+            self._fallback = self._said(model)
 
     def _stop_reason(self, told: dict[str, Any]) -> None:
         if isinstance(reason := told.get("stop_reason"), str):
-            self.stop_reason = well_formed(reason)
+            self.stop_reason = self._said(reason)
+
+    def _said(self, text: str) -> str:
+        """Return text that can be encoded, and shown."""
+        return self.hide(well_formed(text).encode()).decode()
 
     def _delta(self, body: Any, size: int) -> dict[str, Any] | None:
         self.started = True

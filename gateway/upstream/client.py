@@ -10,6 +10,7 @@ from gateway import __version__
 from gateway.core.call import Call
 from gateway.upstream.connection import Connection, Exchange
 from gateway.upstream.dial import Address, Dialer
+from gateway.upstream.hiding import Secrets
 from gateway.upstream.pool import Observer, Pool, Spawn
 from gateway.upstream.proxy import proxy_for
 from gateway.upstream.settings import TransportSettings, UpstreamSettings
@@ -58,12 +59,13 @@ class Upstream:
             "accept-encoding: identity",
             f"x-api-key: {key}",
         )
+        self._hide = Secrets(key).hide
         self._loop = asyncio.get_running_loop()
 
     def send(self, connection: Connection, call: Call, headers: Mapping[str, str]) -> Exchange:
         """Send a call on a connection of this upstream's pool."""
         head = self._head(call, headers).encode("utf-8", "replace")
-        return connection.start(self._loop, head, call.body, self._max_headers, self._read_ahead)
+        return connection.start(self._loop, head, call.body, self._max_headers, self._read_ahead, self._hide)
 
     def _head(self, call: Call, headers: Mapping[str, str]) -> str:
         lines = [f"{call.method} {self._prefix}{call.target} HTTP/1.1", *self._fixed]

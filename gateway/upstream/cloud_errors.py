@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from gateway.core.claude import STATUS_OF_TYPE, TYPE_OF_STATUS, load_json, well_formed
+from gateway.upstream.hiding import Secrets
 
 _RATE = (429, "rate_limit_error")
 _OVERLOADED = (529, "overloaded_error")
@@ -100,10 +101,7 @@ def error_of(kind: str, message: str) -> bytes:
 
 def hidden(text: str, secrets: Collection[str]) -> str:
     """Return the text without the secrets."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "…")
-    return text
+    return Secrets(*secrets).hide(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
 
 def headers_of(headers: Mapping[str, str], media_type: str) -> dict[str, str]:

@@ -4,7 +4,8 @@
   reads when it is asked to, another; then the kernel's buffer is full, and the cloud waits.
 - What comes out is Claude's own protocol: events as server-sent events, errors in Claude's shape and with its statuses.
 - ``abort`` ends the task at once, and with it the connection, because the cloud bills what it generates.
-- Nothing of the cloud's headers, and no credential, is in what is pushed or raised.
+- Nothing of the cloud's own headers, and no credential, is in a refusal, a header or what is raised. A stream and a
+  whole message are passed on as they came: who shows them hides what is in them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import httpx2
 from gateway.core.errors import GatewayError, GatewayFault, UpstreamTruncated
 from gateway.upstream.cloud_errors import body_of, headers_of, refusal_of
 from gateway.upstream.connection import BodySink
+from gateway.upstream.hiding import Secrets
 
 _OK = 200
 _FIRST_ERROR = 400
@@ -57,6 +59,7 @@ class CloudExchange:
         ask: Sends the request; returns the response with its body unread, or raises GatewayError.
         stream: Media type of the cloud's streams and what reads them; None when no stream was asked for.
         max_refusal: Most bytes of an error's body.
+        secrets: The credentials that are configured.
 
     Attributes:
         head: Done when status and headers are there; fails with a GatewayError when they will not be.
@@ -65,6 +68,7 @@ class CloudExchange:
         answered: Whether an answer has begun.
         complete: Whether it has come to its end.
         reused: False: the HTTP library looks whether an idle connection is still there before it takes it.
+        hide: Returns bytes of the answer without the credentials, those that it was signed with included.
         task: What asks and reads; set by who starts :meth:`run`.
     """
 
@@ -73,10 +77,13 @@ class CloudExchange:
         ask: Callable[[], Awaitable[httpx2.Response]],
         stream: tuple[str, Callable[[], Frames]] | None,
         max_refusal: int,
+        secrets: Collection[str],
     ) -> None:
         self._ask = ask
         self._stream = stream
         self._max_refusal = max_refusal
+        self._secrets = secrets
+        self.hide = Secrets(*secrets).hide
         self._sink: BodySink | None = None
         self._failure: GatewayError | None = None
         self._held = self._aborted = self._over = False
@@ -151,6 +158,8 @@ class CloudExchange:
             media_type = _JSON
         elif self._stream is not None and media_type.partition(";")[0].strip().lower() == self._stream[0]:
             media_type, frames = _EVENTS, self._stream[1]()
+        self._secrets = (*self._secrets, *_credentials(response.request))
+        self.hide = Secrets(*self._secrets).hide
         self._begin(status, headers_of(response.headers, media_type))
         await self._open.wait()
         if kind:
@@ -160,7 +169,8 @@ class CloudExchange:
         await self._pull(response, frames)
 
     def _begin(self, status: int, headers: dict[str, str]) -> None:
-        self.status, self.headers, self.answered = status, headers, True
+        self.headers = {name: self.hide(value.encode()).decode() for name, value in headers.items()}
+        self.status, self.answered = status, True
         if not self.head.done():
             self.head.set_result(None)
 
@@ -188,7 +198,7 @@ class CloudExchange:
                 body += chunk
                 if len(body) > self._max_refusal:
                     break
-        return body_of(body[: self._max_refusal], status, kind, _credentials(response.request))
+        return body_of(body[: self._max_refusal], status, kind, self._secrets)
 
     def _push(self, data: bytes) -> None:
         if self._sink is not None:
@@ -228,6 +238,7 @@ class ToldExchange:
         self.answered = True
         self.complete = True
         self.reused = False
+        self.hide = Secrets().hide  # what is told is ours
 
     def attach(self, sink: BodySink) -> None:
         """Give the body to the sink."""

@@ -73,7 +73,7 @@ class CloudUpstream:
             text = f"{call.target.partition('?')[0]} is not offered by {self._cloud.title}."
             return ToldExchange(_NOT_FOUND, error_of("not_found_error", text))
         stream = (self._cloud.stream_type, self._cloud.frames) if call.stream else None
-        exchange = CloudExchange(partial(self._ask, call, headers), stream, self._max_refusal)
+        exchange = CloudExchange(partial(self._ask, call, headers), stream, self._max_refusal, self._secrets)
         exchange.task = self._spawn(exchange.run())
         self.pool.add(exchange)
         return exchange

@@ -6,6 +6,7 @@
   reach the connection only while the exchange is its current one.
 - Until a sink is attached at most ``read_ahead`` bytes and one read are kept; heads and trailers have a limit too.
 - A body whose end is told by the connection's end is accepted; one that its own framing says is unfinished is not.
+- No header holds our credential, whatever the other side quotes. The body is as it came: who shows it hides that.
 - Bytes after an answer's end are nobody's: the answer stands, its connection is not used again.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import chain
 from typing import Protocol, cast
 
 import httptools
@@ -25,7 +27,8 @@ _ONE_WRITE = 256 * 1024
 # A read brings up to 250 KiB. Parsing it and what follows make some copies; of a piece at a time, S5 needs 0.2 MB less.
 _PIECE = 64 * 1024
 _INFORMATIONAL = 200
-_HEADER_OVERHEAD = 4  # colon, space, line end
+# Between a name and its value, and between headers, as if both were a line end: four bytes a header.
+_BETWEEN = b"\r\n"
 
 
 class BodySink(Protocol):
@@ -52,6 +55,7 @@ class Exchange:
         complete: Whether the answer has come to its end.
         keeps_alive: Whether the connection can carry another exchange, once this one is complete.
         reused: Whether the connection had been idle before: it may have been closed at the other side meanwhile.
+        hide: Returns bytes of the answer without our credential.
     """
 
     __slots__ = (
@@ -70,13 +74,19 @@ class Exchange:
         "complete",
         "head",
         "headers",
+        "hide",
         "keeps_alive",
         "reused",
         "status",
     )
 
     def __init__(
-        self, connection: Connection, loop: asyncio.AbstractEventLoop, max_headers: int, read_ahead: int
+        self,
+        connection: Connection,
+        loop: asyncio.AbstractEventLoop,
+        max_headers: int,
+        read_ahead: int,
+        hide: Callable[[bytes], bytes],
     ) -> None:
         self._connection = connection
         self._raw: list[tuple[bytes, bytes]] = []
@@ -96,6 +106,7 @@ class Exchange:
         self.complete = False
         self.keeps_alive = False
         self.reused = connection.reused
+        self.hide = hide
 
     def attach(self, sink: BodySink) -> None:
         """Give the body to the sink, beginning with what has come already."""
@@ -189,8 +200,11 @@ class Exchange:
     def on_headers_complete(self) -> None:
         """Tell who waits for the head; an interim answer (103) is passed over, and so is what comes after the body."""
         raw, self._raw = self._raw, []
-        if sum([len(name) + len(value) for name, value in raw]) + _HEADER_OVERHEAD * len(raw) > self._max_headers:
+        joined = _BETWEEN.join(chain.from_iterable(raw))
+        if len(joined) + len(_BETWEEN) > self._max_headers:
             raise UpstreamMalformed("The head of Claude's answer is too large.")
+        if self.hide(joined) != joined:
+            raw = [(self.hide(name), self.hide(value)) for name, value in raw]
         self.status = self._parser.get_status_code()
         if self.status < _INFORMATIONAL:
             return
@@ -260,10 +274,16 @@ class Connection(asyncio.Protocol):
         return self._transport is None or self._transport.is_closing()
 
     def start(
-        self, loop: asyncio.AbstractEventLoop, head: bytes, body: bytes, max_headers: int, read_ahead: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        head: bytes,
+        body: bytes,
+        max_headers: int,
+        read_ahead: int,
+        hide: Callable[[bytes], bytes],
     ) -> Exchange:
         """Send a request; the connection must be idle. One that was lost meanwhile fails the exchange."""
-        exchange = self._exchange = Exchange(self, loop, max_headers, read_ahead)
+        exchange = self._exchange = Exchange(self, loop, max_headers, read_ahead, hide)
         if self._transport is None or self._transport.is_closing():
             exchange.lose(None)
             return exchange

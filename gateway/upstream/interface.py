@@ -7,7 +7,7 @@ answer's body to a sink as fast as the sink lets it. All of it is in Claude's ow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from gateway.core.call import Call
@@ -44,6 +44,10 @@ class Exchange(Protocol):
 
     def abort(self) -> None:
         """End it now, whatever its state; the sink is told nothing any more."""
+
+    @property
+    def hide(self) -> Callable[[bytes], bytes]:
+        """What returns bytes of the answer's body without our credential; its headers hold none."""
 
 
 class Connections(Protocol):

@@ -144,13 +144,13 @@ class Job:
         raise refusal(exchange.status, exchange.headers, body, time.time())
 
     async def collect(self, exchange: Exchange, limit: int) -> bytes:
-        """Return the whole body of an answer."""
+        """Return the whole body of an answer, without our credential if it is quoted there."""
         collector = Collector(exchange, limit)
         exchange.attach(collector)
         if not await self.wait(collector.done, self.services.transport.idle_timeout):
             exchange.abort()
             raise UpstreamTimeout("Claude did not finish its answer in time.")
-        return collector.body()
+        return exchange.hide(collector.body())
 
     def note(self, exchange: Exchange) -> None:
         """Note what the upstream's head says."""

@@ -106,7 +106,7 @@ class StreamJob(Job):
     async def _attempt(self) -> None:
         """Relay one attempt to its end; ``relay.failure`` says how it ended."""
         exchange = await self.answered()
-        fold = self.record.fold = Fold(self.call.max_tokens)
+        fold = self.record.fold = Fold(self.call.max_tokens, exchange.hide)
         self.relay.begin(exchange, fold, self.dialect.encoder(fold, self.call))
         client = self._client or await self._commit(returned_headers(exchange.headers))
         exchange.attach(self.relay)
@@ -140,7 +140,7 @@ class StreamJob(Job):
         relay = self.relay
         encoder = relay.encoder or self.dialect.encoder(Fold(), self.call)
         if encoder.forwards_errors and isinstance(error, UpstreamRefused) and error is relay.fold.error:
-            return relay.held  # as it came; it has been forwarded already unless it was the first event
+            return relay.fold.hide(relay.held)  # it has been forwarded already unless it was the first event
         return encoder.error(error, self.record.request_id, int(time.time() * 1000))
 
     async def _finish(self, frame: bytes) -> web.StreamResponse:

@@ -477,3 +477,31 @@ def test_the_first_error_counts(way):
 
 def test_an_error_after_the_end_is_an_error():
     assert fold([STOP, event({"type": "error"})])[0].error is not None
+
+
+@WAYS
+def test_what_is_said_once_is_hidden_and_deltas_are_not_looked_at(way):
+    asked = []
+
+    def hide(data):
+        asked.append(data)
+        return data.replace(b"hush", b"***")
+
+    fold = Fold(hide=hide)
+    take = getattr(fold, way)
+    take(event({"type": "message_start", "message": {"model": "claude-hush"}}))
+    take(finish(reason="hush"))
+    told = len(asked)
+    for _ in range(100):
+        take(delta(text="hush"))
+    assert len(asked) == told
+    take(event({"type": "error", "error": {"type": "invalid_request_error", "message": "no hush"}}))
+    assert (fold.model, fold.stop_reason, str(fold.error)) == ("claude-***", "***", "no ***")
+
+
+@WAYS
+def test_what_is_hidden_may_be_about_our_credential(way):
+    fold = Fold(hide=lambda data: data.replace(b"hush", b"***"))
+    getattr(fold, way)(event({"type": "error", "error": {"type": "authentication_error", "message": "no hush"}}))
+    assert fold.error is not None
+    assert fold.error.detail == "Claude's answer about the gateway's own credential: event authentication_error: no ***"

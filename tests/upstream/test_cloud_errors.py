@@ -91,7 +91,7 @@ def test_the_operator_is_told_whose_access_it_is_and_no_credential():
     error = error_from_claude(json.loads(body), 403)
     assert isinstance(error, UpstreamCredential)
     assert error.detail is not None
-    assert error.detail.endswith("User: arn:aws:iam::1:user/shop may not. Token ….")
+    assert error.detail.endswith("User: arn:aws:iam::1:user/shop may not. Token ***.")
     assert "arn" not in error.message
 
 

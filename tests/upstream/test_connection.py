@@ -8,6 +8,7 @@ import pytest
 
 from gateway.core.errors import UpstreamMalformed, UpstreamTruncated, UpstreamUnreachable
 from gateway.upstream.connection import Connection
+from gateway.upstream.hiding import Secrets
 from tests.support.scripted_upstream import SSE_HEAD, answer, scripted_upstream
 from tests.support.upstreams import GET, POST, Kept, Wire, until, upstream_at, within
 
@@ -46,7 +47,8 @@ def on_a_wire(max_headers: int = 4096, read_ahead: int = 256 * 1024):
     wire, told = Wire(), []
     connection = Connection(lambda _: told.append("idle"), lambda _: told.append("closed"))
     connection.connection_made(wire)
-    return connection.start(asyncio.get_running_loop(), b"head", b"", max_headers, read_ahead), connection, wire, told
+    exchange = connection.start(asyncio.get_running_loop(), b"head", b"", max_headers, read_ahead, Secrets().hide)
+    return exchange, connection, wire, told
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
@@ -476,3 +478,11 @@ async def test_the_fault_of_a_sink_ends_the_exchange(spawned):
         assert isinstance(kept.error, UpstreamTruncated)
         assert isinstance(seen[0], ZeroDivisionError)
         await until(lambda: upstream.pool.busy == 0)
+
+
+async def test_headers_quote_no_credential_and_the_body_can_be_freed_of_it(spawned):
+    head = b"HTTP/1.1 400 Bad\r\nx-sk-ant-Key-1: a\r\nx: <sk-ant-Key-1>\r\ncontent-length: 12\r\n\r\n"
+    async with scripted_upstream(say(head, b"sk-ant-Key-1")) as claude:
+        exchange, kept = await whole(upstream_at(claude.url, spawned, key=" sk-ant-Key-1\n"))
+    assert exchange.headers == {"x-***": "a", "x": "<***>", "content-length": "12"}
+    assert exchange.hide(kept.body) == b"***"

@@ -58,13 +58,19 @@ class MessagesEncoder:
         return chunk if self._fold.skim_single(chunk) else b""
 
     def feed(self, raw: bytes, events: list[bytes], now_ms: float, *, merge: bool = False) -> bytes:  # noqa: ARG002 - the same
-        """Return the bytes as they came, up to an error; one about the gateway's own credential is not among them."""
+        """Return the bytes as they came, up to an error.
+
+        An error about the gateway's own credential is not among them; in another the credential itself is hidden.
+        """
         fold = self._fold
         for number, event in enumerate(events):
             fold.skim(event)
             if fold.error is not None:
-                passed = number + (not isinstance(fold.error, UpstreamCredential))
-                return raw if passed == len(events) else raw[: [0, *event_ends(raw)][passed]]
+                ends = [0, *event_ends(raw)]
+                if isinstance(fold.error, UpstreamCredential):
+                    return raw[: ends[number]]
+                last = number + 1 == len(events)
+                return raw[: ends[number]] + fold.hide(raw[ends[number] : None if last else ends[number + 1]])
         return raw
 
     def done(self, summary: Summary, now_ms: int) -> bytes:  # noqa: ARG002 - the relay's interface

@@ -385,3 +385,13 @@ def test_what_passes_a_plan_passes_it_in_every_reading(pairs):
         read = {json.loads(f'"{key}"'): json.loads(value) for key, value in reading}
         assert read["model"].startswith("claude-haiku-")
         assert read["max_tokens"] <= 100
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("behind", [b"", b"event: hush\ndata: {}\n\n"])
+def test_an_error_is_forwarded_without_what_is_to_be_hidden_and_what_is_before_it_as_it_came(line_end, behind):
+    before = b'event: new\ndata: {"type":"new","hush":1}\n\n'.replace(b"\n", line_end)
+    error = b'event: error\ndata: {"type":"error","error":{"message":"hush"}}\n\n'.replace(b"\n", line_end)
+    raw, events = EventSplitter(1 << 24).feed(before + error + behind)
+    fold = Fold(hide=lambda data: data.replace(b"hush", b"***"))
+    assert MessagesEncoder(fold).feed(raw, events, NOW) == before + error.replace(b"hush", b"***")
