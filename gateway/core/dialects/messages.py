@@ -95,15 +95,20 @@ def forwarded_headers(headers: Mapping[str, str], allowed: Restrictions) -> dict
 
     Raises:
         Forbidden: The plan does not include one of the betas.
+        InvalidRequest: A header comes twice and says two things.
     """
-    forwarded = {"anthropic-version": DEFAULT_VERSION}
+    forwarded: dict[str, str] = {}
     for name, value in headers.items():
         lower = name.lower()
         if not lower.startswith("anthropic-") or lower.startswith(_NOT_FORWARDED):
             continue
-        # Several lines of one list header are one list.
-        joined = lower == "anthropic-beta" and lower in forwarded
-        forwarded[lower] = f"{forwarded[lower]},{value}" if joined else value
+        if lower not in forwarded:
+            forwarded[lower] = value
+        elif lower == "anthropic-beta":  # several lines of one list header are one list
+            forwarded[lower] += f",{value}"
+        elif forwarded[lower] != value:
+            raise InvalidRequest(f"{lower}: sent twice, with different values. Send one.")
+    forwarded.setdefault("anthropic-version", DEFAULT_VERSION)
     if allowed.betas:
         check_betas(forwarded.get("anthropic-beta", ""), allowed)
     return forwarded

@@ -168,6 +168,15 @@ def test_no_beta_needs_no_permission():
     assert "anthropic-beta" not in forwarded_headers({}, Restrictions(betas=((),)))
 
 
+def test_a_header_that_comes_twice_says_one_thing_or_is_refused():
+    """Claude might go by the other one."""
+    headers = CIMultiDict([("Anthropic-Version", "2023-06-01"), ("anthropic-version", "2023-06-01")])
+    assert forwarded_headers(headers, OPEN) == {"anthropic-version": "2023-06-01"}
+    headers.add("anthropic-version", "2099-01-01")
+    with pytest.raises(InvalidRequest, match="anthropic-version: sent twice"):
+        forwarded_headers(headers, OPEN)
+
+
 # The request.
 
 
