@@ -8,6 +8,8 @@
 - Above the client's high-water mark the upstream is paused; below the low one it goes on. A client that takes nothing
   for ``slow_client_timeout`` while bytes wait for it is dropped, also when the answer itself is complete.
 - One timer per stream looks after heartbeats, silences and the deadline; it is set anew when it fires, not per token.
+- A silence ends with a whole event: neither a part of one nor a byte now and then is a sign of life. Pings are one, but
+  they do not begin an answer, which the first event of an attempt has a time of its own for.
 - A stream is over when Claude's body is, or ``stop_grace`` after ``message_stop`` if the body lingers. An end without
   ``message_stop`` is a failure, and so is an ``error`` event, also a later one. Nothing counts after an error.
 - What is counted is counted here and told once, at the end: nothing calls the metrics per token.
@@ -17,6 +19,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 
@@ -44,6 +47,8 @@ _PIECE = 64 * 1024
 # Every so many tokens the way of one through the gateway is timed, for the first so many times.
 _SAMPLE_EVERY = 64
 _SAMPLES = 64
+_NOT_BEGUN = "Claude did not begin an answer in time."
+_WENT_SILENT = "Claude went silent in the middle of the answer."
 # Before an attempt begins; they are never fed.
 _NOTHING_READ = EventSplitter(0)
 _NOTHING_SAID = Fold()
@@ -80,7 +85,8 @@ class Relay:
         "_cut",
         "_deadline",
         "_epoch",
-        "_last_read",
+        "_first_event_by",
+        "_last_event",
         "_last_write",
         "_limits",
         "_loop",
@@ -137,7 +143,8 @@ class Relay:
         self._blocked: Client | None = None
         self._blocked_at = 0.0
         self._cut: GatewayError | None = None
-        self._last_read = self._last_write = monotonic()
+        self._last_event = self._last_write = monotonic()
+        self._first_event_by = math.inf
         self._stopped_at: float | None = None
         self._waiting_bytes = 0
         self._progress_at = 0.0
@@ -184,12 +191,20 @@ class Relay:
             self.heartbeats += 1
             self._write(HEARTBEAT, self._monotonic())
 
-    def begin(self, source: Source, fold: Fold, encoder: Encoder) -> None:
-        """Start an attempt; the source calls ``data``, ``end`` and ``fail`` as soon as the client is there."""
+    def begin(self, source: Source, fold: Fold, encoder: Encoder, first_event_by: float) -> None:
+        """Start an attempt; the source calls ``data``, ``end`` and ``fail`` as soon as the client is there.
+
+        Args:
+            source: Where the answer comes from.
+            fold: Keeps its books.
+            encoder: Writes the client's frames.
+            first_event_by: Monotonic time at which the attempt has failed if no event has been taken.
+        """
         self._source, self.fold, self.encoder = source, fold, encoder
         self._splitter = EventSplitter(self._limits.max_event)
         self._over, self.failure, self.taken, self.held, self._stopped_at = False, None, False, b"", None
-        self._last_read = now = self._monotonic()
+        self._first_event_by = first_event_by
+        self._last_event = now = self._monotonic()
         self._epoch = (self._unix() - now) * 1000 + 0.001
         self._room = self._limits.max_stream
         if self._cut is not None:
@@ -229,7 +244,7 @@ class Relay:
         encoder, client = self.encoder, self._client
         if self._over or encoder is None:
             return
-        now = self._last_read = self._monotonic()
+        now = self._monotonic()
         size = len(chunk)
         self._room -= size
         try:
@@ -246,7 +261,7 @@ class Relay:
                 if client.write(frames):
                     self._block(client, len(frames), now)
                 self.sent += len(frames)
-                self._last_write = now
+                self._last_event = self._last_write = now
                 timing, fold = self.timing, self.fold
                 last = timing.last_token
                 if last is None or timing.first_text is None or now - last > timing.longest:
@@ -294,6 +309,7 @@ class Relay:
         try:
             raw, events = self._splitter.feed(chunk)
             if events:
+                self._last_event = now
                 self._take(raw, events, now)
         except EventTooLarge as error:
             self._take(error.raw, error.events, now)
@@ -357,7 +373,8 @@ class Relay:
     async def _drain(self, client: Client) -> None:
         await client.drain()
         self._blocked = None
-        self._last_read = now = self._monotonic()
+        self._last_event = now = self._monotonic()
+        self._first_event_by += now - self._blocked_at
         self.paused += now - self._blocked_at
         if self._source is not None:
             self._source.resume()
@@ -406,8 +423,13 @@ class Relay:
         if self._stopped_at is not None:
             return min(due, self._stopped_at + limits.stop_grace)
         if self._source is not None:
-            return min(due, self._last_read + limits.idle_timeout)
+            return min(due, self._silent_at())
         return due
+
+    def _silent_at(self) -> float:
+        """Return when Claude will have been silent for too long; the pause of a client that lags is not its silence."""
+        silent_at = self._last_event + self._limits.idle_timeout
+        return silent_at if self.taken else min(silent_at, self._first_event_by)
 
     def _tick(self) -> None:
         self._timer = None
@@ -421,8 +443,8 @@ class Relay:
         elif self._stopped_at is not None and now >= self._stopped_at + self._limits.stop_grace:
             self._stop_source()
             self._end(None)
-        elif self._source is not None and now >= self._last_read + self._limits.idle_timeout:
-            self._end(UpstreamTimeout("Claude went silent in the middle of the answer."))
+        elif self._source is not None and now >= self._silent_at():
+            self._end(UpstreamTimeout(_WENT_SILENT if self.taken else _NOT_BEGUN))
         else:
             self._beat(now)
         self._arm()

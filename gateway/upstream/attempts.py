@@ -51,6 +51,8 @@ class Attempts:
         headers: Headers beside the upstream's own.
         settings: Deadlines and the retry policy.
         wait: How the caller waits.
+        first_event: Seconds from a request sent to a stream's first event, and to the head of what is no stream; those
+            of the settings, if None.
         jitter: A random number from 0 to 1.
 
     Attributes:
@@ -58,6 +60,7 @@ class Attempts:
         upstream: Name of the last one tried.
         started: Monotonic time of the first attempt's start, None before.
         last_started: The same of the last attempt.
+        first_event_by: Monotonic time by which the stream of the last attempt must have begun.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Attempts:
         settings: TransportSettings,
         wait: Wait,
         *,
+        first_event: float | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._upstreams = upstreams
@@ -76,6 +80,7 @@ class Attempts:
         self._headers = headers
         self._settings = settings
         self._wait = wait
+        self._first_event = settings.first_event_timeout if first_event is None else first_event
         self._jitter = jitter
         self._candidate: Candidate | None = None
         self._ticket: int | None = None  # of the candidate's breaker, until it is told the end
@@ -84,11 +89,11 @@ class Attempts:
         self._failed: list[Candidate] = []  # in any
         self._rounds = 0  # that are over
         self._asked: list[float | None] = []  # for a wait, by those who failed in this round
-        self._answering = False
         self.count = 0
         self.upstream = ""
         self.started: float | None = None
         self.last_started = 0.0
+        self.first_event_by = 0.0
         self.exchange: Exchange | None = None
 
     async def answer(self) -> Exchange:
@@ -111,7 +116,7 @@ class Attempts:
         return await self._next(after_error(error), error.code, error.retry_after)
 
     def failed(self, error: GatewayError) -> None:
-        """Tell why the attempt came to nothing; what does not speak against the upstream is passed over."""
+        """Tell why the attempt came to nothing, not even to an event; passed over if the upstream is not at fault."""
         candidate, now = self._candidate, time.monotonic()
         if candidate is None:
             return
@@ -213,11 +218,9 @@ class Attempts:
         if self.started is None:
             self.started = self.last_started
         self._tried.append(candidate)
-        self._answering = False
         self.count += 1
         self.upstream = candidate.name
         exchange = await self._ask(candidate.upstream)
-        self._answering = True
         self._heard(candidate, ticket, exchange)
         return exchange
 
@@ -256,6 +259,7 @@ class Attempts:
                 _give_back(future)
                 raise
         self.exchange = exchange = upstream.send(future.result(), self._call, self._headers)
+        self.first_event_by = time.monotonic() + self._first_event
         return exchange
 
     async def _head(self, exchange: Exchange) -> Exchange:
@@ -267,14 +271,14 @@ class Attempts:
 
     def _head_timeout(self) -> float:
         """Return the longest wait for a head: that of a whole message comes when all of it has been generated."""
-        return float("inf") if self._whole() else self._settings.first_byte_timeout
+        return float("inf") if self._whole() else self._first_event
 
     def _whole(self) -> bool:
         return self._call.max_tokens is not None and not self._call.stream
 
     def _hung(self, error: GatewayError, now: float) -> bool:
-        """Say whether the request's own time went by in silence, most of it in this attempt."""
-        silent = isinstance(error, StreamTooLong) and not self._answering and not self._whole()
+        """Say whether the request's own time went by without an event, most of it in this attempt."""
+        silent = isinstance(error, StreamTooLong) and not self._whole()
         return silent and self.started is not None and 2 * self.last_started <= self.started + now
 
 

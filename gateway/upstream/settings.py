@@ -118,13 +118,21 @@ class TransportSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     connect_timeout: Seconds = Field(5.0, description="TCP and TLS. Claude's SDK uses 5 s as well.")
-    first_byte_timeout: Seconds = Field(
+    first_event_timeout: Seconds = Field(
         120.0,
-        description="Request sent to response headers. Long prompts take tens of seconds to read. A whole message may "
-        "take until the total deadline: its headers come when it is complete.",
+        description="Request sent to a stream's first event; pings and comments are none. It comes when the prompt has "
+        "been read, which takes tens of seconds for long ones. To the headers of what is no stream, except a whole "
+        "message: they come when it is complete, so it may take until the total deadline.",
+    )
+    chat_first_event_timeout: Seconds = Field(
+        25.0,
+        description="The same on the chat route. Claude sends message_start before it thinks, so this is long for the "
+        "prompts of a chat, and two upstreams that hang fit into chat_timeout.",
     )
     idle_timeout: Seconds = Field(
-        120.0, description="Longest gap between two reads of a stream. Claude pings long silences every 15 s or so."
+        120.0,
+        description="Longest gap between two whole events of a stream; what came of an unfinished one does not count, "
+        "pings do, which Claude sends into long silences every 15 s or so. The body of what is no stream, as a whole.",
     )
     stop_grace: Seconds = Field(
         1.0,

@@ -37,13 +37,16 @@ class Job:
     def __init__(self, request: web.Request, record: Record, services: Services, dialect: Dialect, call: Call) -> None:
         transport = services.transport
         total = transport.total_timeout if dialect.verbatim else transport.chat_timeout
+        first_event = transport.first_event_timeout if dialect.verbatim else transport.chat_first_event_timeout
         self.request = request
         self.record = record
         self.services = services
         self.dialect = dialect
         self.call = call
         self.deadline = record.started + total
-        self.attempts = Attempts(services.upstreams, call, self._headers(), transport, self.wait)
+        self.attempts = Attempts(
+            services.upstreams, call, self._headers(), transport, self.wait, first_event=first_event
+        )
         self._loop = asyncio.get_running_loop()
         self._woken: asyncio.Future[None] | None = None
         self._cut_error: GatewayError | None = None

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.core.errors import AccessCut, StreamTooLong
+from gateway.core.errors import AccessCut, StreamTooLong, UpstreamTimeout
 from gateway.relay import HEARTBEAT, Relay
 from tests.support.relaying import LIMITS, Stage
 from tests.support.scripted_upstream import HELLO, PING, START, text_delta
@@ -51,7 +51,7 @@ async def test_what_the_client_does_not_see_does_not():
 
 
 async def test_a_heartbeat_never_falls_into_an_event():
-    stage = Stage().begin()
+    stage = Stage(first_event=300.0, idle_timeout=300.0).begin()
     for byte in HELLO[:40]:
         await stage.after(5)
         stage.read(bytes([byte]))
@@ -59,6 +59,76 @@ async def test_a_heartbeat_never_falls_into_an_event():
     assert stage.relay.heartbeats > 10
     assert stage.client.events == HELLO
     assert stage.client.written[-1] == HELLO
+    stage.close()
+
+
+SILENCES = {
+    "nothing": b"",
+    "pings": PING,
+    "comments": b": working\n\n",
+    "blank lines": b"\n\n",
+    "half an event": b"x",
+}
+
+
+@pytest.mark.parametrize("dialect", ["messages", "chat"])
+@pytest.mark.parametrize("silence", SILENCES)
+async def test_the_first_event_has_a_deadline_and_nothing_else_is_one(dialect, silence):
+    stage = Stage(dialect=dialect, first_event=30.0).begin()
+    running = stage.loop.create_task(stage.run())
+    while not running.done():
+        stage.relay.data(SILENCES[silence] or HEARTBEAT)
+        await stage.after(1)
+    assert stage.now == pytest.approx(30, abs=1.01)
+    assert isinstance(stage.relay.failure, UpstreamTimeout)
+    assert "begin" in stage.relay.failure.message
+    assert not stage.relay.taken
+    assert stage.source.aborted
+    stage.close()
+
+
+async def test_a_client_is_kept_awake_until_the_first_event_is_overdue():
+    stage = Stage(first_event=40.0).begin()
+    await stage.run()
+    assert stage.now == pytest.approx(40)
+    assert stage.client.body == HEARTBEAT * 2
+    stage.close()
+
+
+@pytest.mark.parametrize("first", [START, text_delta("x"), b"event: new_in_2027\ndata: {}\n\n"])
+async def test_an_answer_that_has_begun_may_take_its_time(first):
+    stage = Stage(first_event=30.0, idle_timeout=50.0).begin()
+    await stage.after(29.9)
+    stage.read(first)
+    await stage.run()
+    assert stage.now == pytest.approx(79.9)
+    assert "silent" in stage.relay.failure.message
+    stage.close()
+
+
+async def test_each_attempt_has_its_own_time_for_a_first_event():
+    stage = Stage(first_event=30.0).begin()
+    await stage.run()
+    await stage.after(5)
+    stage.begin()
+    await stage.run()
+    assert stage.now == pytest.approx(65)
+    stage.close()
+
+
+async def test_the_time_of_a_first_event_does_not_pass_while_nothing_is_read():
+    """Claude may have begun long ago: the gateway has not looked, for its client takes nothing."""
+    stage = Stage(blocked=True, first_event=30.0, idle_timeout=1000.0).begin()
+    await stage.after(20)
+    stage.read(PING * 30)
+    assert stage.source.paused
+    running = stage.loop.create_task(stage.run())
+    await stage.after(25)
+    stage.client.take(2000)
+    await stage.after(9)
+    assert not running.done()
+    await running
+    assert stage.now == pytest.approx(55)
     stage.close()
 
 

@@ -244,12 +244,31 @@ async def test_silence_is_a_failure_after_its_time():
     stage.close()
 
 
-async def test_silence_within_an_event_counts_from_the_last_byte():
-    stage = Stage(idle_timeout=20.0).begin().read(b"data: {")
-    await stage.after(19)
-    stage.read(b'"type"')
+@pytest.mark.parametrize("dialect", ["messages", "chat"])
+@pytest.mark.parametrize("last", [OPEN, text_delta("x"), PING], ids=["several", "one token", "a ping"])
+async def test_a_byte_now_and_then_is_silence_since_the_last_whole_event(dialect, last):
+    stage = Stage(dialect=dialect, idle_timeout=20.0).begin().read(OPEN)
+    await stage.after(5)
+    stage.read(last)
+    running = stage.loop.create_task(stage.run())
+    for byte in event("content_block_delta", ',"index":0,"delta":{"type":"text_delta","text":"slow"}'):
+        if running.done():
+            break
+        stage.relay.data(bytes([byte]))
+        await stage.after(0.5)
+    assert running.done()
+    assert stage.now == pytest.approx(25, abs=0.51)
+    assert isinstance(stage.relay.failure, UpstreamTimeout)
+    stage.close()
+
+
+async def test_a_slow_event_that_is_whole_in_time_is_none():
+    stage = Stage(idle_timeout=20.0).begin().read(OPEN)
+    for part in (text_delta("slow")[:9], text_delta("slow")[9:], PING, PING):
+        await stage.after(9.9)
+        stage.read(part)
     await stage.run()
-    assert stage.now == pytest.approx(39)
+    assert stage.now == pytest.approx(4 * 9.9 + 20)
     stage.close()
 
 

@@ -39,7 +39,7 @@ class Fleet:
         self.backoffs: list[float] = []
 
     async def wait(self, future, seconds):
-        if seconds not in (float("inf"), self.settings.first_byte_timeout):
+        if seconds not in (float("inf"), self.settings.first_event_timeout):
             self.backoffs.append(seconds)
             return False
         async with asyncio.timeout(5):

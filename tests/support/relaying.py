@@ -104,7 +104,15 @@ class FakeSource:
 class Stage:
     """A relay, its client, and the source of the current attempt."""
 
-    def __init__(self, *, dialect: str = "messages", deadline: float = 600.0, blocked: bool = False, **limits: Any):
+    def __init__(
+        self,
+        *,
+        dialect: str = "messages",
+        deadline: float = 600.0,
+        first_event: float = 120.0,
+        blocked: bool = False,
+        **limits: Any,
+    ):
         self.loop = asyncio.get_running_loop()
         self.began = self.loop.time()
         settings = {name: getattr(LIMITS, name) for name in RelayLimits.__slots__} | limits
@@ -113,6 +121,7 @@ class Stage:
         )
         self.client = FakeClient(blocked=blocked)
         self.dialect = dialect
+        self.first_event = first_event
         self.source = FakeSource()
 
     @property
@@ -126,7 +135,7 @@ class Stage:
             self.relay.commit(self.client)
         self.source, fold = FakeSource(), Fold()
         encoder = MessagesEncoder(fold) if self.dialect == "messages" else ChatEncoder(fold)
-        self.relay.begin(self.source, fold, encoder)
+        self.relay.begin(self.source, fold, encoder, self.loop.time() + self.first_event)
         return self
 
     def read(self, *chunks: bytes) -> Stage:

@@ -285,7 +285,7 @@ async def test_a_whole_message_may_take_as_long_as_the_request_does(call, second
 
     async with scripted_upstream(GOOD) as claude:
         upstream = upstream_at(claude.url, spawned)
-        await attempts_at(upstream, call=call, wait=wait, first_byte_timeout=7).answer()
+        await attempts_at(upstream, call=call, wait=wait, first_event_timeout=7).answer()
         assert waited == [float("inf"), seconds]
         upstream.pool.close()
 

@@ -74,7 +74,7 @@ async def test_a_name_that_does_not_exist_is_passed_over(spawned):
 
 
 async def test_one_that_says_nothing_is_passed_over_when_its_time_is_over(spawned):
-    async with fleet(spawned, [silence], [GOOD], first_byte_timeout=0.05) as of:
+    async with fleet(spawned, [silence], [GOOD], first_event_timeout=0.05) as of:
 
         async def wait(future, seconds):
             await asyncio.wait({future}, timeout=None if seconds == float("inf") else seconds)

@@ -189,7 +189,6 @@ async def test_a_request_counts_once_however_often_it_is_tried(spawned):
 @pytest.mark.parametrize(
     "error",
     [
-        StreamTooLong("ours"),
         Draining("ours"),
         UpstreamRefused("no", status=429, claude_type="rate_limit_error", retryable=True),
     ],
@@ -206,12 +205,22 @@ async def test_what_is_not_the_upstreams_fault_does_not_count(error, spawned):
 WHOLE = Call("POST", "/v1/messages", b"{}", {}, max_tokens=9)
 
 
+async def test_a_head_is_no_answer_when_the_requests_own_deadline_comes(spawned):
+    """Whoever has seen an event does not tell of it."""
+    async with fleet(spawned, [GOOD], breaker_failures=1) as of:
+        attempts = of.attempts()
+        await attempts.answer()
+        attempts.failed(StreamTooLong("a minute is over"))
+        attempts.close()
+        assert of.told("breaker") == [("first", "open")]
+
+
 @pytest.mark.parametrize(
     ("call", "share", "state"),
     [(POST, 1.0, ["open"]), (POST, 0.6, ["open"]), (POST, 0.4, []), (WHOLE, 1.0, [])],
 )
 async def test_silence_until_the_requests_own_deadline_counts_if_it_was_most_of_it(call, share, state, spawned):
-    """On the chat route the deadline comes before that of the first byte. A whole message is silent while it is made."""
+    """The deadline may come before that of the first event. A whole message is silent while it is made."""
     async with fleet(spawned, [silence], breaker_failures=1) as of:
 
         async def wait(future, seconds):

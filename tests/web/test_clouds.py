@@ -280,13 +280,19 @@ async def test_deadlines_are_the_gateways(shop, kind):
         await kind.events(peer, START + BLOCK + text_delta("Hel"))
         await peer.closed()
 
-    limits = {"first_byte_timeout": 0.3, "idle_timeout": 0.3, "retries": 0}
-    async with scripted_upstream(silent, falters) as cloud, shop(cloud, upstream=limits) as caller:
+    async def only_begins(peer: Peer) -> None:
+        await kind.head(peer)
+        await peer.closed()
+
+    limits = {"first_event_timeout": 0.3, "chat_first_event_timeout": 0.3, "idle_timeout": 0.3, "retries": 0}
+    async with scripted_upstream(silent, only_begins, falters) as cloud, shop(cloud, upstream=limits) as caller:
         async with caller.post(MESSAGES, BODY) as response:
             assert response.status == 504
-        async with caller.post(CHAT, {"message": "Hello"}) as response:
-            *_, last = frames(await response.read())
-        assert last["metadata"]["code"] == "upstream_timeout"
+        for began in (0, 1):
+            async with caller.post(CHAT, {"message": "Hello"}) as response:
+                *text, last = frames(await response.read())
+            assert len(text) == began
+            assert last["metadata"]["code"] == "upstream_timeout"
         await asyncio.wait_for(cloud.all_closed.wait(), 10)
 
 

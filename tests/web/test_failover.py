@@ -16,6 +16,7 @@ from tests.support.raw_client import connected, request_bytes
 from tests.support.scripted_upstream import (
     BLOCK,
     HELLO,
+    PING,
     SSE_HEAD,
     START,
     answer,
@@ -37,6 +38,35 @@ JSON = b"content-type: application/json"
 
 async def silence(peer):
     await peer.closed()
+
+
+async def silence_after_the_head(peer):
+    await peer.send(SSE_HEAD)
+    await peer.closed()
+
+
+def dripping(beginning: bytes, again: bytes):
+    """Begin a stream, and then send the same again every few milliseconds until the gateway has enough of it."""
+
+    async def script(peer):
+        await peer.send(SSE_HEAD)
+        await peer.chunk(beginning)
+        while not peer.reader.at_eof():
+            await peer.chunk(again)
+            await asyncio.sleep(0.02)
+
+    return script
+
+
+HANGS = [
+    pytest.param(silence, id="before headers"),
+    pytest.param(silence_after_the_head, id="after headers"),
+    pytest.param(dripping(PING, PING), id="nothing but pings"),
+    pytest.param(dripping(PING, b": working\n\n"), id="nothing but comments"),
+    pytest.param(dripping(b"event: ", b"x"), id="a byte at a time"),
+]
+LATER = {"chat_timeout": 5, "total_timeout": 5}
+FIRST_EVENT = {"first_event_timeout": 0.2, "chat_first_event_timeout": 0.2, **LATER}
 
 
 async def cut_before_the_first_event(peer):
@@ -113,7 +143,7 @@ async def test_the_clients_first_token_comes_from_the_next_upstream(shop, script
     async with (
         scripted_upstream(script) as first,
         scripted_upstream() as second,
-        shop(first.url, second.url, upstream={"first_byte_timeout": 0.2}) as (caller, outcomes),
+        shop(first.url, second.url, upstream=FIRST_EVENT) as (caller, outcomes),
     ):
         async with caller.post(path, ASK if path == MESSAGES else {"message": "hi"}) as response:
             assert response.status == 200
@@ -128,6 +158,108 @@ async def test_the_clients_first_token_comes_from_the_next_upstream(shop, script
             f'tokenweir_upstream_failovers_total{{code="{code}",upstream="first"}} 1.0'
         ]
         assert await metric(caller, "retries_total{") == []
+
+
+@pytest.mark.parametrize("hang", HANGS)
+@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+async def test_the_clients_stream_is_whole_when_the_first_upstream_never_begins_one(shop, hang, path):
+    settings = {**FIRST_EVENT, "breaker_failures": 1}
+    async with (
+        scripted_upstream(hang) as first,
+        scripted_upstream() as second,
+        shop(first.url, second.url, upstream=settings) as (caller, outcomes),
+    ):
+        for _ in range(2):
+            async with caller.post(path, ASK if path == MESSAGES else {"message": "hi"}) as response:
+                assert response.status == 200
+                body = await response.read()
+            if path == MESSAGES:  # pings and comments are forwarded, whoever sends them
+                assert body.replace(PING, b"").replace(b": working\n\n", b"") == HELLO.replace(PING, b"")
+                assert body.endswith(HELLO)
+            else:
+                assert joined(frames(body)) == "Hello"
+                assert [frame["type"] for frame in frames(body)] == ["text", "text", "done"]
+        told = [(outcome.kind, outcome.upstream, outcome.attempts) for outcome in await outcomes.reach(2)]
+        assert told == [("done", "second", 2), ("done", "second", 1)]  # the breaker knows after one
+        assert await metric(caller, "failovers_total{") == [
+            'tokenweir_upstream_failovers_total{code="upstream_timeout",upstream="first"} 1.0',
+            'tokenweir_upstream_failovers_total{code="breaker_open",upstream="first"} 1.0',
+        ]
+        await eventually(lambda: first.open == 0)
+
+
+@pytest.mark.parametrize("hang", HANGS)
+@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+async def test_without_another_upstream_the_client_is_told_and_the_breaker_knows(shop, hang, path):
+    settings = {**FIRST_EVENT, "breaker_failures": 1, "retries": 0}
+    async with scripted_upstream(hang) as claude, shop(claude.url, upstream=settings) as (caller, outcomes):
+        async with caller.post(path, ASK if path == MESSAGES else {"message": "hi"}) as response:
+            assert response.status == (504 if hang is silence else 200)
+            said = await response.read()
+        assert b"Claude did not begin an answer in time." in said
+        assert b"error" in said
+        assert (await status(caller, path))[0] == 503
+        assert [outcome.error_code for outcome in await outcomes.reach(2)] == [
+            "upstream_timeout",
+            "upstream_unavailable",
+        ]
+        assert len(claude.requests) == 1
+        await eventually(lambda: claude.open == 0)
+
+
+@pytest.mark.parametrize("hang", HANGS)
+async def test_a_hang_is_tried_again_as_often_as_any_other_failure(shop, hang):
+    settings = {**FIRST_EVENT, "retries": 1}
+    async with (
+        scripted_upstream(hang, stream(HELLO)) as claude,
+        shop(claude.url, upstream=settings) as (caller, outcomes),
+    ):
+        assert joined(await chat(caller)) == "Hello"
+        assert (await outcomes.only()).attempts == len(claude.requests) == 2
+
+
+@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+async def test_an_answer_that_comes_byte_by_byte_ends_when_an_event_takes_too_long(shop, path):
+    begun = dripping(START + BLOCK + text_delta("Hel") + b"data: ", b"x")
+    async with (
+        scripted_upstream(begun) as first,
+        scripted_upstream() as second,
+        shop(first.url, second.url, upstream={"idle_timeout": 0.2, "breaker_failures": 1, **LATER}) as (
+            caller,
+            outcomes,
+        ),
+    ):
+        for count in (1, 2):
+            async with caller.post(path, ASK if path == MESSAGES else {"message": "hi"}) as response:
+                said = await response.read()
+            assert b"Hel" in said
+            assert b"Claude went silent in the middle of the answer." in said
+            assert (await outcomes.reach(count))[-1].error_code == "upstream_timeout"
+        assert (len(first.requests), len(second.requests)) == (2, 0)  # what came counts for it
+
+
+async def test_an_answer_that_has_begun_is_not_hurried(shop):
+    async def thinks(peer):
+        await peer.send(SSE_HEAD)
+        await peer.chunk(START)
+        for _ in range(20):
+            await peer.chunk(PING)
+            await asyncio.sleep(0.02)
+        await peer.chunk(HELLO.removeprefix(START))
+        await peer.end()
+
+    async with scripted_upstream(thinks) as claude, shop(claude.url, upstream=FIRST_EVENT) as (caller, outcomes):
+        assert joined(await chat(caller)) == "Hello"
+        assert (await outcomes.only()).attempts == 1
+
+
+async def test_the_chat_route_has_its_own_time_for_a_first_event(shop):
+    settings = {"first_event_timeout": 60, "chat_first_event_timeout": 0.2, "retries": 0}
+    async with scripted_upstream(silence) as claude, shop(claude.url, upstream=settings) as (caller, _):
+        assert (await status(caller))[1]["code"] == "upstream_timeout"
+    settings = {"first_event_timeout": 0.2, "chat_first_event_timeout": 60, "retries": 0}
+    async with scripted_upstream(silence) as claude, shop(claude.url, upstream=settings) as (caller, _):
+        assert (await status(caller, MESSAGES))[1]["error"]["type"] == "timeout_error"
 
 
 @pytest.mark.parametrize("url", [refusing, lambda: "http://does-not-exist.invalid"])
@@ -220,7 +352,10 @@ async def test_streams_that_break_off_after_their_first_event_say_nothing_of_the
 @pytest.mark.parametrize("path", [CHAT, MESSAGES])
 async def test_streams_without_an_event_open_the_breaker(shop, path):
     settings = {"breaker_failures": 2, "retries": 0}
-    async with scripted_upstream(cut_before_the_first_event) as claude, shop(claude.url, upstream=settings) as (caller, _):
+    async with (
+        scripted_upstream(cut_before_the_first_event) as claude,
+        shop(claude.url, upstream=settings) as (caller, _),
+    ):
         for _ in range(2):
             async with caller.post(path, ASK if path == MESSAGES else {"message": "hi"}) as response:
                 assert response.status == 200
@@ -254,10 +389,13 @@ async def test_streams_that_end_well_keep_it_closed(shop):
         assert len(claude.requests) == 6
 
 
-async def test_silence_until_the_chat_routes_own_deadline_opens_it(shop):
-    settings = {"chat_timeout": 0.2, "first_byte_timeout": 60, "breaker_failures": 1}
-    async with scripted_upstream(silence) as claude, shop(claude.url, upstream=settings) as (caller, outcomes):
-        assert (await status(caller))[0] == 504
+@pytest.mark.parametrize("hang", HANGS)
+async def test_silence_until_the_chat_routes_own_deadline_opens_it(shop, hang):
+    settings = {"chat_timeout": 0.2, "chat_first_event_timeout": 60, "breaker_failures": 1}
+    async with scripted_upstream(hang) as claude, shop(claude.url, upstream=settings) as (caller, outcomes):
+        async with caller.post(CHAT, {"message": "hi"}) as response:
+            assert response.status == (504 if hang is silence else 200)
+            await response.read()
         assert (await status(caller))[1]["code"] == "upstream_unavailable"
         assert [outcome.error_code for outcome in outcomes.all] == ["deadline_exceeded", "upstream_unavailable"]
 

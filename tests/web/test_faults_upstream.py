@@ -31,7 +31,7 @@ OVERLOADED = b'{"type":"error","error":{"type":"overloaded_error","message":"Ove
 LIMITED = b'{"type":"error","error":{"type":"rate_limit_error","message":"Too many"}}'
 JSON = b"content-type: application/json"
 SSE = b"content-type: text/event-stream"
-SHORT = {"first_byte_timeout": "200ms", "idle_timeout": "200ms"}
+SHORT = {"first_event_timeout": "200ms", "chat_first_event_timeout": "200ms", "idle_timeout": "200ms"}
 MIB = 1024 * 1024
 
 
