@@ -60,7 +60,7 @@ class ClientSide:
     @property
     def waiting_bytes(self) -> int:
         """Bytes that the client's side has not acknowledged yet, ours and the kernel's."""
-        return self._transport.get_write_buffer_size() + _unacknowledged(self._transport)
+        return waiting_bytes(self._transport)
 
     def has_room(self, size: int) -> bool:
         """Whether so many bytes can be written without a wait, and the head and the framing with them."""
@@ -112,13 +112,22 @@ class ClientSide:
 
 def reset(transport: asyncio.Transport | None) -> None:
     """End a connection so that the client can tell it from an end in order: with a reset, where it is still there."""
-    if transport is None or transport.is_closing():
-        return
+    if transport is not None and not transport.is_closing():
+        drop(transport)
+
+
+def drop(transport: asyncio.Transport) -> None:
+    """Reset a connection, also one that is being closed and waits for its client to take the rest."""
     sock = transport.get_extra_info("socket")
     if sock is not None:
         # Else the kernel would send what it has and then close in order: over HTTP/1.0 the end of a good answer.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     transport.abort()
+
+
+def waiting_bytes(transport: asyncio.Transport) -> int:
+    """Return the bytes that a client's side has not acknowledged yet, ours and the kernel's."""
+    return transport.get_write_buffer_size() + _unacknowledged(transport)
 
 
 def _unacknowledged(transport: asyncio.Transport) -> int:

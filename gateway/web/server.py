@@ -8,10 +8,12 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from gateway.core.errors import SlowClient
 from gateway.web.accept import Heads, Looking
 from gateway.web.protocol import Server
 from gateway.web.services import Services
 from gateway.web.settings import ServerSettings
+from gateway.web.unsent import Connections, Unsent, unsent_bytes
 
 
 class ListenError(Exception):
@@ -49,14 +51,20 @@ class Runner(web.AppRunner):
         self._connections = connections or settings.max_connections
         self._header_timeout = settings.header_timeout
         self._looking: Looking | None = None
+        self._unsent = Unsent(settings.slow_client_timeout, self._dropped)
+        self._looking_at_unsent: Looking | None = None
+        self._left: Connections = {}  # after the end: closed, but for what their clients have not taken
 
     async def cleanup(self) -> None:
-        """End everything."""
+        """End everything; what has been said is for the clients to take still, while they do."""
         if self._looking is not None:
             self._looking.stop()
         if isinstance(self.server, Server):
             self.server.count(0)
+        connections = dict(self._connections_open())
         await super().cleanup()
+        self._left = {each: transport for each, transport in connections.items() if transport.get_write_buffer_size()}
+        self._look_at_unsent()
 
     async def accept(self, sock: socket.socket, backlog: int) -> web.SockSite:
         """Take the connections of a bound socket until the site that is returned is stopped, which closes the socket.
@@ -91,8 +99,24 @@ class Runner(web.AppRunner):
         server.most = self._connections
         server.heads = Heads(self._header_timeout)
         self._looking = Looking(server.heads.interval, server.look)
+        self._looking_at_unsent = Looking(self._unsent.interval, self._look_at_unsent)
+        if self._services is not None:
+            self._services.streams.left_bytes = lambda: unsent_bytes(self._connections_open())
         made.request_handler = None  # type: ignore[assignment]  # it serves nothing; do not keep the application twice
         return server
+
+    def _connections_open(self) -> Connections:
+        return self._left if self.server is None else self.server._connections  # noqa: SLF001 - with their transports
+
+    def _look_at_unsent(self) -> None:
+        some = self._unsent.look(self._connections_open())
+        if self.server is None and self._looking_at_unsent is not None and not some:
+            self._looking_at_unsent.stop()
+            self._left = {}
+
+    def _dropped(self) -> None:
+        if self._services is not None:
+            self._services.metrics.flow.ended(SlowClient.code)
 
 
 class BoundSocket:

@@ -38,6 +38,7 @@ class Streams:
         running: Those of them that have come as far as a call to Claude.
         holds: Ids of the requests whose holds are to be renewed.
         draining: Whether the process is about to stop.
+        left_bytes: Returns the bytes in memory of answers that are over.
     """
 
     def __init__(self, limit: int) -> None:
@@ -49,6 +50,7 @@ class Streams:
         self.running: set[Running] = set()
         self.holds: set[str] = set()
         self.draining = False
+        self.left_bytes: Callable[[], int] = int
 
     def __len__(self) -> int:
         """Return how many are in flight."""
@@ -96,7 +98,7 @@ class Streams:
 
     def held_bytes(self) -> int:
         """Return the bytes in memory for all clients; any thread may ask."""
-        return sum(job.held_bytes for job in tuple(self.running))
+        return sum(job.held_bytes for job in tuple(self.running)) + self.left_bytes()
 
     async def wait_empty(self, seconds: float) -> bool:
         """Wait until none is in flight; False when the time is over first."""

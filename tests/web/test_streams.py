@@ -47,6 +47,8 @@ def test_what_is_held_for_all_clients_is_summed_up():
     assert streams.held_bytes() == 0
     streams.running.update({Job(None, 7), Job(None), Job(None, 35)})
     assert streams.held_bytes() == 42
+    streams.left_bytes = lambda: 8  # of answers that are over
+    assert streams.held_bytes() == 50
 
 
 def test_those_of_some_principals_are_cut_and_the_others_not():
