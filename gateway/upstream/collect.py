@@ -33,7 +33,7 @@ class Collector:
         """Keep what one read brought, as long as all of it is below the limit."""
         self._size += len(chunk)
         if self._size > self._limit:
-            self.fail(UpstreamMalformed("Claude's answer is larger than this gateway takes."))
+            self.fail(_too_large())
             self._exchange.abort()
             return
         self._parts.append(chunk)
@@ -72,7 +72,13 @@ class Collector:
         except zlib.error as error:
             raise UpstreamMalformed("Claude's answer is compressed and damaged.", detail=str(error)) from error
         if len(plain) > self._limit:
-            raise UpstreamMalformed("Claude's answer is larger than this gateway takes.")
+            raise _too_large()
         if not inflater.eof:
             raise UpstreamMalformed("Claude's answer is compressed and damaged.", detail="it is cut off")
         return plain
+
+
+def _too_large() -> UpstreamMalformed:
+    error = UpstreamMalformed("Claude's answer is larger than this gateway takes.")
+    error.retryable = False  # the next one would be, too, and Claude bills both
+    return error

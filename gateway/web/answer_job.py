@@ -1,21 +1,40 @@
-"""One answer that is no stream: read whole, then sent whole."""
+"""One answer that is no stream: read whole, then sent whole.
+
+- Until all of it was read and understood nothing has reached the client: what is cut off, or makes no sense, is asked
+  for again as long as the policy of retries allows it, and counts against its upstream.
+- What is larger than the write buffer keeps its slot until the kernel has all of it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import orjson
 from aiohttp import web
 
 from gateway.core.answer import message_of, returned_headers
+from gateway.core.call import Call
 from gateway.core.claude import Fold
 from gateway.core.dialects.chat import answer_body
-from gateway.core.errors import UpstreamError
+from gateway.core.errors import GatewayError, UpstreamError, UpstreamMalformed
+from gateway.upstream.interface import Exchange
+from gateway.web.dialects import Dialect
 from gateway.web.job import Job
+from gateway.web.record import Record
+from gateway.web.sending import Sending
+from gateway.web.services import Services
 
 _MESSAGES = "/v1/messages"
+_JSON = "application/json"
 
 
 class AnswerJob(Job):
     """An answer that is sent whole."""
+
+    def __init__(self, request: web.Request, record: Record, services: Services, dialect: Dialect, call: Call) -> None:
+        super().__init__(request, record, services, dialect, call)
+        self._sending: Sending | None = None
 
     async def run(self) -> web.StreamResponse:
         """Return the response.
@@ -23,19 +42,56 @@ class AnswerJob(Job):
         Raises:
             GatewayError: There is no good answer.
         """
-        exchange = await self.answered()
-        try:
-            body = await self.collect(exchange, self.services.transport.max_answer)
-        except UpstreamError as error:
-            self.attempts.failed(error)
-            raise
+        exchange, body, message = await self._read()
         headers = {**returned_headers(exchange.headers), "Cache-Control": "no-store"}
-        generates = self.call.target.partition("?")[0] == _MESSAGES
-        message = message_of(body) if generates else {}
-        if generates:
+        if self.call.target.partition("?")[0] == _MESSAGES:
             self.record.fold = Fold()
             self.record.fold.take_message(message)
         if not self.dialect.verbatim:
             body = orjson.dumps(answer_body(message, self.summary(self.record.request_id)))
         self.record.client_bytes = len(body)
-        return web.Response(body=body, content_type="application/json", headers=headers)
+        if len(body) <= self.services.server.write_buffer:
+            return web.Response(body=body, content_type=_JSON, headers=headers)
+        return await self._send(body, headers)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the answer that the client has not taken."""
+        return 0 if self._sending is None else self._sending.held_bytes
+
+    def cut(self, error: GatewayError) -> None:
+        """End it with an error, whatever it waits for."""
+        super().cut(error)
+        if self._sending is not None:
+            self._sending.fail(error)
+
+    async def _read(self) -> tuple[Exchange, bytes, dict[str, Any]]:
+        """Return an answer, its body, and what it says."""
+        while True:
+            exchange = await self.answered()
+            try:
+                _check_json(exchange.headers)
+                body = await self.collect(exchange, self.services.transport.max_answer)
+                return exchange, body, message_of(body)
+            except UpstreamError as error:
+                if not await self.attempts.again(error):
+                    raise
+
+    async def _send(self, body: bytes, headers: dict[str, str]) -> web.StreamResponse:
+        """Return when the kernel has all of it."""
+        server = self.services.server
+        response = web.StreamResponse(headers={**headers, "Content-Type": _JSON})
+        response.content_length = len(body)
+        with Sending(self.request, server.slow_client_timeout, self.deadline, self.record.fail) as self._sending:
+            await response.prepare(self.request)
+            self.record.status = response.status
+            await response.write_eof(body)
+        self._sending = None
+        return response
+
+
+def _check_json(headers: Mapping[str, str]) -> None:
+    """Raise UpstreamMalformed if the answer says that it is something else than JSON."""
+    kind = headers.get("content-type", _JSON).partition(";")[0].strip().lower()
+    if kind != _JSON and not kind.endswith("+json"):
+        raise UpstreamMalformed("Claude's answer is not JSON.", detail=f"content-type {kind[:80]!r}")
