@@ -3,7 +3,7 @@
 - It gets an id and a trace; at its end one Outcome goes to the metrics and to the log. Exactly once, on every path.
 - Every error becomes an answer in the shape of the route's dialect. What we did not foresee is a 500 without details,
   and the operator's log has the rest.
-- Every answer carries the request's id, CORS, the limits, and while draining the end of the connection.
+- Every answer carries the request's id, CORS, the limits, and where it is the connection's last, its end.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gateway.core.trace import client_request_id, new_request_id, trace_of
 from gateway.web.client_side import reset
 from gateway.web.cors import EXPOSED, EXPOSED_TO_SDKS, cors_headers, is_preflight, preflight
 from gateway.web.dialects import dialect_of
+from gateway.web.protocol import Protocol
 from gateway.web.record import RECORD, Record
 from gateway.web.services import SERVICES, Services
 
@@ -101,7 +102,7 @@ async def decorate(request: web.Request, response: web.StreamResponse) -> None:
     headers.update(cors_headers(request.headers.get("Origin"), services.origins, exposed))
     if record.states:
         headers.update(ratelimit_headers(record.states))
-    if services.streams.draining:
+    if services.streams.draining or (isinstance(request.protocol, Protocol) and request.protocol.last):
         headers["Connection"] = "close"
         response.force_close()
 

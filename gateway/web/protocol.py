@@ -6,6 +6,8 @@
   the log.
 - What asks for another protocol, another version, or expects something unknown is dealt with here, before a route.
 - A connection too many, and a head that does not come in its time, end here.
+- While a request is handled its connection is read, always: what is not read hides that the client has gone. One small
+  request may wait behind it; where more comes, all that came is thrown away, and the answer is the connection's last.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any, cast
 
 import orjson
 from aiohttp import web
-from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
+from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage, StreamWriter
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
@@ -40,6 +42,8 @@ from gateway.web.record import Record
 from gateway.web.services import Services
 
 _CONTINUE = "100-continue"
+# Bytes that may come behind a request that is handled: far below 512 KiB, where aiohttp stops reading a body.
+_BEHIND = 16 * 1024
 # As much of a request line as tells the route: "OPTIONS /v1/", after an empty line that some clients send.
 _TELLING = 16
 _FULL_ANSWER = orjson.dumps(CHAT.error_body(Overloaded("The gateway has too many connections.", retry_after=1.0), ""))
@@ -58,9 +62,12 @@ class Protocol(RequestHandler):
         server: Whose.
         services: Who is told of requests that could not be parsed; None where nobody is.
         options: aiohttp's own.
+
+    Attributes:
+        last: Whether the connection ends with the request that is handled, because too much came behind it.
     """
 
-    __slots__ = ("_begun", "_body", "_line", "_server", "_services")
+    __slots__ = ("_begun", "_behind", "_body", "_handled", "_line", "_server", "_services", "last")
 
     def __init__(self, server: Server, services: Services | None, **options: Any) -> None:
         super().__init__(server, **options)
@@ -69,6 +76,9 @@ class Protocol(RequestHandler):
         self._body = EMPTY_PAYLOAD  # of the request that was parsed last
         self._line = b""  # how the request begins whose head has not come whole
         self._begun = -1  # how many heads had come before the one of which a part has
+        self._handled = 0  # how many requests have been
+        self._behind = 0  # bytes that came behind the one that is
+        self.last = False
 
     @property
     def heads(self) -> int:
@@ -88,12 +98,65 @@ class Protocol(RequestHandler):
         """Parse what came.
 
         A request for another protocol is answered like any other, and is its connection's last.
-        A body whose framing breaks is told to the handler that reads it; aiohttp leaves it waiting for the rest.
         """
-        if self._upgraded:
+        if self._upgraded or self.last:
             return
         between = self._body.is_eof()
+        if self._waiting + between > 0:
+            self._behind += len(data)
         super().data_received(data)
+        self._take(data, between=between)
+        waiting = self._waiting
+        if waiting > 1 or self._behind > _BEHIND or (waiting == 1 and self._body.total_bytes > _BEHIND):
+            self._throw_away()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send what a handler that is done returned."""
+        self._handled += 1
+        self._behind = 0
+        finished = await super().finish_response(request, resp, start_time)
+        if self.last:
+            self._linger()
+        return finished
+
+    @property
+    def _waiting(self) -> int:
+        """How many requests wait behind the one that is handled, or is to be next; -1 where there is none.
+
+        One whose answer is out counts as handled, although its handler may have something to do still: its client is
+        free to ask for more.
+        """
+        request = self._current_request
+        answered = request is not None and cast("StreamWriter", request.writer)._eof  # noqa: SLF001
+        return self._request_count - self._handled - 1 - answered
+
+    def _throw_away(self) -> None:
+        """Take nothing more from a client that does not wait for its answer, but go on reading."""
+        self.last = True
+        self.close()
+        untouched = self._request_count - len(self._messages) == self._handled
+        self._messages = deque([self._messages[0]] if untouched else ())
+        self._body, self._line, self._parser = EMPTY_PAYLOAD, b"", None
+        self._reading_paused = self._buffer_paused = False
+        self._resume_transport_reading()
+
+    def _linger(self) -> None:
+        """End the last answer in order; a connection closed under a client that sends would cost it the answer."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        self._force_close = True  # aiohttp does not close it, then
+        transport.write_eof()
+        self.keep_alive(False)  # and the place of its timer, which ends with the connection, is free
+        self._keepalive_handle = self._loop.call_later(self._lingering_time, transport.close)
+
+    def _take(self, data: bytes, *, between: bool) -> None:
+        """Note what has come of requests; ``between``: whether the data began where one may begin.
+
+        A body whose framing breaks is told to the handler that reads it; aiohttp leaves it waiting for the rest.
+        """
         if not self._messages:
             if between and data:
                 self._take_part(data)
