@@ -51,13 +51,14 @@ class Collector:
             self.done.exception()  # retrieved: whoever waits raises it, and nobody waits after an abort
 
     def body(self) -> bytes:
-        """Return the body, decompressed if a proxy on the way compressed what we asked to have plain.
+        """Return the body, once; decompressed if a proxy on the way compressed what we asked to have plain.
 
         Raises:
             UpstreamMalformed: The encoding is not gzip or deflate, or the body is too large or damaged.
         """
         self.done.result()
         body = b"".join(self._parts)
+        self._parts.clear()  # the exchange keeps this until the request is over
         encoding = self._exchange.headers.get("content-encoding", "identity").lower()
         if encoding in {"", "identity"}:
             return body

@@ -52,6 +52,7 @@ class AnswerJob(Job):
         self.record.client_bytes = len(body)
         if len(body) <= self.services.server.write_buffer:
             return web.Response(body=body, content_type=_JSON, headers=headers)
+        del exchange, message  # while the client takes its time the answer is in memory once
         return await self._send(body, headers)
 
     @property
