@@ -186,6 +186,10 @@ class Upstreams:
         """Return the upstreams themselves."""
         return iter([candidate.upstream for candidate in self._candidates])
 
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._candidates)
+
     def choose(
         self, kind: Kind, tried: Collection[Candidate], now: float, *, limited: bool = False
     ) -> tuple[Candidate, int] | None:

@@ -126,8 +126,9 @@ class TransportSettings(BaseModel):
     )
     chat_first_event_timeout: Seconds = Field(
         25.0,
-        description="The same on the chat route. Claude sends message_start before it thinks, so this is long for the "
-        "prompts of a chat, and two upstreams that hang fit into chat_timeout.",
+        description="The same on the chat route where there are several upstreams; one alone is waited for until "
+        "chat_timeout. Claude sends message_start before it thinks, so this is long for the prompts of a chat, and two "
+        "upstreams that hang fit into chat_timeout.",
     )
     idle_timeout: Seconds = Field(
         120.0,

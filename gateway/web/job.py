@@ -37,7 +37,9 @@ class Job:
     def __init__(self, request: web.Request, record: Record, services: Services, dialect: Dialect, call: Call) -> None:
         transport = services.transport
         total = transport.total_timeout if dialect.verbatim else transport.chat_timeout
-        first_event = transport.first_event_timeout if dialect.verbatim else transport.chat_first_event_timeout
+        # With one upstream a client of the chat route is better off waiting: nobody else could answer instead.
+        hurries = not dialect.verbatim and len(services.upstreams) > 1
+        first_event = transport.chat_first_event_timeout if hurries else transport.first_event_timeout
         self.request = request
         self.record = record
         self.services = services

@@ -255,11 +255,22 @@ async def test_an_answer_that_has_begun_is_not_hurried(shop):
 
 async def test_the_chat_route_has_its_own_time_for_a_first_event(shop):
     settings = {"first_event_timeout": 60, "chat_first_event_timeout": 0.2, "retries": 0}
-    async with scripted_upstream(silence) as claude, shop(claude.url, upstream=settings) as (caller, _):
-        assert (await status(caller))[1]["code"] == "upstream_timeout"
+    async with (
+        scripted_upstream(silence) as claude,
+        scripted_upstream() as second,
+        shop(claude.url, second.url, upstream=settings) as (caller, _),
+    ):
+        assert joined(await chat(caller)) == "Hello"
     settings = {"first_event_timeout": 0.2, "chat_first_event_timeout": 60, "retries": 0}
     async with scripted_upstream(silence) as claude, shop(claude.url, upstream=settings) as (caller, _):
         assert (await status(caller, MESSAGES))[1]["error"]["type"] == "timeout_error"
+
+
+async def test_where_nobody_else_could_answer_a_client_of_the_chat_route_waits(shop):
+    settings = {"chat_first_event_timeout": 0.05, "chat_timeout": 0.3}
+    async with scripted_upstream(silence) as claude, shop(claude.url, upstream=settings) as (caller, outcomes):
+        assert (await status(caller))[0] == 504
+        assert (await outcomes.only()).error_code == "deadline_exceeded"
 
 
 @pytest.mark.parametrize("url", [refusing, lambda: "http://does-not-exist.invalid"])
