@@ -13,10 +13,11 @@ from gateway.web.authenticate import credential_of
 from tests.support.gateway import configuration
 from tests.support.observed import eventually, observed
 from tests.support.raw_client import connected, request_bytes
-from tests.support.scripted_upstream import scripted_upstream
+from tests.support.scripted_upstream import answer, scripted_upstream
 
 CHAT = "/api/chat/stream"
 MODELS = "/v1/models"
+NO_MODELS = answer(200, b'{"data":[]}')
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ async def test_guessing_is_refused_per_address_and_keys_in_use_go_on(shop):
     """Whoever shares an address with an attacker keeps working; a key that was not seen yet has to wait."""
     server = {"trusted_proxies": ["127.0.0.1"]}
     async with (
-        scripted_upstream() as claude,
+        scripted_upstream(NO_MODELS) as claude,
         shop(claude, server=server, keys={"failures_per_minute": 3}) as (caller, outcomes),
     ):
         here, elsewhere = {"X-Forwarded-For": "2001:db8::1"}, {"X-Forwarded-For": "2001:db8:1::1"}
@@ -97,13 +98,13 @@ async def test_guessing_is_refused_per_address_and_keys_in_use_go_on(shop):
 
 
 async def test_asking_without_a_key_is_no_guess(shop):
-    async with scripted_upstream() as claude, shop(claude, keys={"failures_per_minute": 1}) as (caller, _):
+    async with scripted_upstream(NO_MODELS) as claude, shop(claude, keys={"failures_per_minute": 1}) as (caller, _):
         assert [await _status(caller, None) for _ in range(4)] == [401] * 4
         assert await _status(caller, caller.key) == 200
 
 
 async def test_a_suspended_tenant_is_told_so_only_with_its_genuine_key_and_is_no_guess(shop):
-    async with scripted_upstream() as claude, shop(claude, keys={"failures_per_minute": 2}) as (caller, _):
+    async with scripted_upstream(NO_MODELS) as claude, shop(claude, keys={"failures_per_minute": 2}) as (caller, _):
         caller.gateway.store.suspend("acme")
         assert [await _status(caller, caller.key) for _ in range(4)] == [403] * 4
         forged = caller.key[:-7] + ("0" if caller.key[-7] != "0" else "1") + caller.key[-6:]
@@ -111,7 +112,7 @@ async def test_a_suspended_tenant_is_told_so_only_with_its_genuine_key_and_is_no
 
 
 async def test_a_valid_key_is_read_from_the_database_once(shop):
-    async with scripted_upstream() as claude, shop(claude, keys={"refresh": "4s"}) as (caller, _):
+    async with scripted_upstream(NO_MODELS) as claude, shop(claude, keys={"refresh": "4s"}) as (caller, _):
         assert await _status(caller, caller.key) == 200
         directory = caller.gateway.services.directory
         reads = []
