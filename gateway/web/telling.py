@@ -18,8 +18,8 @@ from gateway.core.outcome import Outcome
 from gateway.core.pricing import PriceBook
 from gateway.web.record import Record
 
-# Outcomes, for a few milliseconds.
-_AT_ONCE = 64
+# Outcomes, for half a millisecond: for so long others may wait.
+_AT_ONCE = 8
 
 
 class Telling:
