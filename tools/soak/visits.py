@@ -57,7 +57,7 @@ class Fault:
 FAULTS = (
     Fault("status=529; count=1; id=ID"),
     Fault("status=500; count=2; id=ID"),
-    Fault("cut-after=0; count=1; id=ID", whole=_TRUNCATED),
+    Fault("cut-after=0; count=1; id=ID"),
     Fault("slow-headers=700ms"),
     Fault("drip-headers=400ms"),
     Fault("stall-after=N; stall=600ms"),
