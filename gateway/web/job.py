@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from typing import Any, NoReturn
 
 from aiohttp import web
@@ -31,7 +32,7 @@ from gateway.web.services import Services
 _BURST = 0.001
 
 
-class Job:
+class Job(ABC):
     """One call to Claude for one request."""
 
     def __init__(self, request: web.Request, record: Record, services: Services, dialect: Dialect, call: Call) -> None:
@@ -108,13 +109,13 @@ class Job:
         """Do what is due for the client while the upstream is waited for; return when to look again."""
         return float("inf")
 
+    @abstractmethod
     async def run(self) -> web.StreamResponse:
         """Return the response when it is over.
 
         Raises:
             GatewayError: It failed before the client was given a status.
         """
-        raise NotImplementedError
 
     async def answered(self) -> Exchange:
         """Return a good answer, of which nothing but the head has been looked at.

@@ -25,6 +25,7 @@ from tests.support.scripted_upstream import (
     stream,
     text_delta,
 )
+from tests.support.slow_client import narrow, to_the_end
 
 BEGINNING = START + BLOCK + text_delta("Hel")
 PATIENCE = 20
@@ -72,28 +73,6 @@ class Claude:
             await peer.send(self._again)
             self.sent += len(self._again)
         await peer.closed()
-
-
-@asynccontextmanager
-async def narrow(url: str, data: bytes):
-    """Connect with a receive buffer as small as can be, send, and read nothing unless told to."""
-    loop = asyncio.get_running_loop()
-    host, port = url.removeprefix("http://").split(":")
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.setblocking(False)
-        await loop.sock_connect(sock, (host, int(port)))
-        await loop.sock_sendall(sock, data)
-        yield sock
-
-
-async def to_the_end(sock: socket.socket, size: int = 65536) -> bytes:
-    """Read until the other side has closed in order."""
-    loop = asyncio.get_running_loop()
-    read = [await loop.sock_recv(sock, size)]
-    while read[-1]:
-        read.append(await loop.sock_recv(sock, size))
-    return b"".join(read)
 
 
 # Leaving, at every phase and in every way.

@@ -13,7 +13,7 @@ from tests.support.gateway import configuration
 from tests.support.observed import eventually, observed
 from tests.support.raw_client import parse_head, request_bytes
 from tests.support.scripted_upstream import answer, scripted_upstream
-from tests.web.test_unsent import dropped, narrow, to_the_end
+from tests.support.slow_client import dropped, narrow, to_the_end
 
 PATIENCE = 20
 NARROW = {"write_buffer": 4096, "send_buffer": 4096}

@@ -19,6 +19,7 @@ from tests.support.gateway import configuration
 from tests.support.observed import eventually, observed
 from tests.support.raw_client import dechunked, request_bytes
 from tests.support.scripted_upstream import BLOCK, END, START, scripted_upstream, stream, text_delta
+from tests.support.slow_client import dropped, narrow, to_the_end
 
 PATIENCE = 20
 TEXT = "word " * 6000
@@ -143,36 +144,6 @@ def ask(caller, path, *headers: str) -> bytes:
         asked = [{"role": "user", "content": "Hi"}]
         body = {"model": "claude-x", "max_tokens": 9, "stream": True, "messages": asked}
     return request_bytes("POST", path, f"x-api-key: {caller.key}", *headers, body=json.dumps(body).encode())
-
-
-@asynccontextmanager
-async def narrow(url: str, data: bytes):
-    """Connect with a receive buffer as small as can be, send, and read nothing unless told to."""
-    loop = asyncio.get_running_loop()
-    host, port = url.removeprefix("http://").split(":")
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.setblocking(False)
-        await loop.sock_connect(sock, (host, int(port)))
-        await loop.sock_sendall(sock, data)
-        yield sock
-
-
-async def to_the_end(sock: socket.socket, size: int = 65536, pause: float = 0) -> bytes:
-    """Read until the other side has closed in order, with a pause after each read."""
-    loop = asyncio.get_running_loop()
-    read = [await loop.sock_recv(sock, size)]
-    while read[-1]:
-        await asyncio.sleep(pause)
-        read.append(await loop.sock_recv(sock, size))
-    return b"".join(read)
-
-
-async def dropped(caller) -> float:
-    async with caller.session.get(f"{caller.gateway.ops_url}/metrics", headers={"connection": "close"}) as response:
-        lines = (await response.text()).splitlines()
-    (line,) = [line for line in lines if line.startswith("tokenweir_slow_clients_dropped_total ")]
-    return float(line.rpartition(" ")[2])
 
 
 @pytest.mark.parametrize("headers", [(), ("connection: close",)])
