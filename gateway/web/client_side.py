@@ -106,8 +106,8 @@ class ClientSide:
         await self._writer.drain()
 
     def abort(self) -> None:
-        """Reset the connection; what waits is dropped."""
-        reset(self._transport)
+        """Reset the connection, also one that is being closed; what waits is dropped."""
+        drop(self._transport)
 
 
 def reset(transport: asyncio.Transport | None) -> None:
@@ -119,7 +119,7 @@ def reset(transport: asyncio.Transport | None) -> None:
 def drop(transport: asyncio.Transport) -> None:
     """Reset a connection, also one that is being closed and waits for its client to take the rest."""
     sock = transport.get_extra_info("socket")
-    if sock is not None:
+    with suppress(AttributeError, OSError):  # it is closed already
         # Else the kernel would send what it has and then close in order: over HTTP/1.0 the end of a good answer.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     transport.abort()

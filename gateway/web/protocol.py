@@ -36,7 +36,7 @@ from gateway.core.errors import (
 )
 from gateway.core.trace import new_request_id
 from gateway.web.accept import Heads
-from gateway.web.client_side import reset
+from gateway.web.client_side import drop, reset
 from gateway.web.dialects import CHAT, Dialect, dialect_of
 from gateway.web.record import Record
 from gateway.web.services import Services
@@ -179,6 +179,13 @@ class Protocol(RequestHandler):
         self._server.heads.forget(self)
         super().connection_lost(exc)
         self._body = EMPTY_PAYLOAD
+
+    def eof_received(self) -> None:
+        """Take a half-close for a departure; what such a client has not taken of an answer must not delay its notice."""
+        super().eof_received()
+        transport = self.transport
+        if transport is not None and self._current_request is not None and transport.get_write_buffer_size():
+            drop(transport)
 
     def give_up(self) -> None:
         """End the wait for a head; where a part of it has come, its client is told."""

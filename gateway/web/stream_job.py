@@ -18,7 +18,7 @@ from aiohttp.http import HttpVersion11
 from gateway.core.answer import returned_headers
 from gateway.core.call import Call
 from gateway.core.claude import Fold
-from gateway.core.errors import GatewayError, SlowClient, UpstreamRefused
+from gateway.core.errors import GatewayError, SlowClient, UpstreamError, UpstreamRefused
 from gateway.relay import Relay
 from gateway.web.client_side import ClientSide, reset
 from gateway.web.dialects import Dialect
@@ -87,8 +87,9 @@ class StreamJob(Job):
 
     def close(self) -> None:
         """End whatever still runs, and note what was done; a client that was not told the end is told by a reset."""
-        if self.relay.failure is not None:
-            self.record.fail(self.relay.failure)
+        failure = self.relay.failure
+        if failure is not None and (self.relay.taken or not isinstance(failure, UpstreamError)):
+            self.record.fail(failure)  # of others nobody knows whether another attempt would have made them good
         self.relay.close()
         if self._response is not None and not self._told:
             reset(self.request.transport)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from gateway.core.errors import UpstreamTruncated
 from tests.support.aftermath import nothing_left
 from tests.support.frames import frames
 from tests.support.gateway import configuration
@@ -115,7 +116,6 @@ async def test_a_client_that_leaves_stops_claude_and_leaves_nothing_behind(shop,
                 raw.writer.transport.pause_reading()
                 (job,) = caller.gateway.services.streams.running
                 await eventually(lambda: job.relay.pauses > 0)
-                raw.writer.transport.resume_reading()
             LEAVE[leave](raw)
             await claude.all_closed.wait()
         outcome = await outcomes.only()
@@ -147,6 +147,29 @@ async def test_a_client_that_leaves_in_its_body_leaves_nothing_behind(shop, path
         outcome = await outcomes.only()
         assert not claude.requests
     assert outcome.kind == "disconnected"
+
+
+@pytest.mark.parametrize(
+    ("begun", "end"),
+    [
+        pytest.param([], ("disconnected", None), id="another attempt could have followed"),
+        pytest.param([chunk(BEGINNING)], ("error", "upstream_truncated"), id="none could"),
+    ],
+)
+async def test_a_client_that_leaves_in_the_moment_in_which_claude_fails(shop, path, begun, end):
+    claudes = Claude(SSE_HEAD, *begun)
+    async with (
+        scripted_upstream(claudes) as claude,
+        shop(claude) as (caller, outcomes),
+    ):
+        async with nothing_left(caller, outcomes), connected(caller.gateway.url, ask(caller, path)) as raw:
+            await raw.until(b"Hel" if begun else b"\r\n\r\n")
+            (job,) = caller.gateway.services.streams.running
+            job.relay.fail(UpstreamTruncated("cut"))
+            job.request.task.cancel()
+            await outcomes.reach(1)
+        outcome = await outcomes.only()
+    assert (outcome.kind, outcome.error_code) == end
 
 
 @pytest.mark.parametrize("leave", LEAVE)
