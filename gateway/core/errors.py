@@ -380,3 +380,13 @@ class UpstreamMalformed(UpstreamError):
     """What came from Claude is not what its protocol says, or is over a limit."""
 
     code = "upstream_malformed"
+
+
+def forget_way(error: BaseException | None) -> None:
+    """Forget which frames an error came through, and those of what caused it.
+
+    Whoever keeps an error keeps the frames of its traceback with it, and whatever these hold: of a request everything.
+    """
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from gateway.core.errors import GatewayError, GatewayFault, MethodNotAllowed, NotFound
+from gateway.core.errors import GatewayError, GatewayFault, MethodNotAllowed, NotFound, forget_way
 from gateway.core.ratelimit_headers import ratelimit_headers
 from gateway.core.trace import client_request_id, new_request_id, trace_of
 from gateway.web.client_side import reset
@@ -58,6 +58,7 @@ async def _guarded(request: web.Request, handler: Handler, services: Services, r
         response = _refused(request, record, error)
     except web.HTTPException as error:
         response = _refused(request, record, _translated(error))
+        forget_way(error)  # it is its own route's
     except (asyncio.CancelledError, ConnectionError):
         raise
     except Exception as error:  # noqa: BLE001 - the last net: nothing unforeseen may reach a client

@@ -33,6 +33,7 @@ from gateway.core.errors import (
     Overloaded,
     QueryTooLong,
     RequestTimeout,
+    forget_way,
 )
 from gateway.core.trace import new_request_id
 from gateway.web.accept import Heads
@@ -176,6 +177,7 @@ class Protocol(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let go of the last body, which knows this connection: no circle is left for the garbage collector."""
+        forget_way(exc)  # aiohttp keeps it
         self._server.heads.forget(self)
         super().connection_lost(exc)
         self._body = EMPTY_PAYLOAD

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+from gateway.core.errors import forget_way
 from gateway.core.outcome import Outcome
 from gateway.core.pricing import PriceBook
 from gateway.web.record import Record
@@ -88,3 +89,4 @@ class Telling:
             self._log_outcome(outcome, record.address)
         except Exception as error:  # noqa: BLE001 - the others are to be told all the same
             self._log_fault(error, record.request_id)
+        forget_way(record.error)
