@@ -24,9 +24,9 @@ class LogSettings(BaseModel):
         "auto", description="One JSON object a line, or columns for reading; auto is console on a terminal only."
     )
     gather: Seconds = Field(
-        0.02,
-        description="Requests that ended are told to log and metrics together, at most so late: that is four times as "
-        "cheap. 0 tells each at once.",
+        0.004,
+        description="Requests that ended are told to log and metrics together, at most so late: under load that is "
+        "cheaper, and while they are told others wait. 0 tells each at once.",
     )
     backlog: Bytes = Field(
         1024 * 1024,
