@@ -27,6 +27,7 @@ from gateway.core.errors import (
     UpstreamCredential,
     UpstreamTimeout,
     UpstreamUnreachable,
+    forget_way,
 )
 from gateway.core.pauses import kind_of
 from gateway.core.retry import Next, after_error, after_refusal, next_wait, retry_after
@@ -113,6 +114,7 @@ class Attempts:
     async def again(self, error: GatewayError) -> bool:
         """Prepare the next attempt after a failure, which may take a wait; False when there is to be none."""
         self.failed(error)
+        forget_way(error)  # the attempt keeps the error, and the error would keep whoever awaited the attempt
         return await self._next(after_error(error), error.code, error.retry_after)
 
     def failed(self, error: GatewayError) -> None:
@@ -244,10 +246,11 @@ class Attempts:
         exchange = await self._send(upstream, fresh=False)
         try:
             return await self._head(exchange)
-        except UpstreamUnreachable:
+        except UpstreamUnreachable as error:
             # Nothing of an answer came on a connection that had been idle: Claude had closed it already.
             if not exchange.reused:
                 raise
+            forget_way(error)
         return await self._head(await self._send(upstream, fresh=True))
 
     async def _send(self, upstream: Upstream, *, fresh: bool) -> Exchange:

@@ -19,6 +19,7 @@ from gateway.core.errors import (
     UpstreamError,
     UpstreamMalformed,
     UpstreamTimeout,
+    forget_way,
 )
 from gateway.core.principal import Principal
 from gateway.upstream.attempts import Attempts
@@ -145,7 +146,8 @@ class Job(ABC):
         """
         try:
             body = await self.collect(exchange, int(self.services.transport.max_refusal))
-        except UpstreamError:
+        except UpstreamError as error:
+            forget_way(error)
             body = b""
         raise refusal(exchange.status, exchange.headers, body, time.time())
 

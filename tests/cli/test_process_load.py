@@ -13,8 +13,8 @@ from tests.support.process import make_key, serving
 from tests.support.raw_client import connected, dechunked, request_bytes
 from tests.support.scripted_upstream import BLOCK, END, SSE_HEAD, START, scripted_upstream, text_delta
 
-STREAMS = 16
-STALLED = 4  # among them: they ask for much, and read nothing
+STREAMS = 200
+STALLED = 20  # among them: they ask for much, and read nothing
 CHAT = "/api/chat/stream"
 
 
@@ -48,7 +48,13 @@ async def loaded(directory, **variables):
     script = Claude()
     async with AsyncExitStack() as stack:
         claude = await stack.enter_async_context(scripted_upstream(script))
-        settings = {"ANTHROPIC_API_KEY": "sk-ant-mine", "ANTHROPIC_BASE_URL": claude.url, **variables}
+        settings = {
+            "ANTHROPIC_API_KEY": "sk-ant-mine",
+            "ANTHROPIC_BASE_URL": claude.url,
+            "TOKENWEIR_PLANS__DEFAULT__CONCURRENT_STREAMS": str(STREAMS),
+            "TOKENWEIR_PLANS__DEFAULT__REQUESTS_PER_MINUTE": str(STREAMS),
+            **variables,
+        }
         gateway = await stack.enter_async_context(serving(directory, "serve", **settings))
         stack.callback(script.finish.set)
         key = make_key(directory)
@@ -112,8 +118,7 @@ async def test_sigterm_under_load_tells_those_who_are_left_that_a_retry_helps(tm
 
 
 async def test_a_process_that_is_killed_leaves_nobody_waiting_and_the_next_one_starts_clean(tmp_path):
-    one = {"TOKENWEIR_PLANS__DEFAULT__CONCURRENT_STREAMS": str(STREAMS)}
-    async with loaded(tmp_path, **one) as (gateway, claude, script, clients):
+    async with loaded(tmp_path) as (gateway, claude, script, clients):
         gateway.signal(signal.SIGKILL)
         for client in clients:
             with suppress(ConnectionResetError):
@@ -121,7 +126,7 @@ async def test_a_process_that_is_killed_leaves_nobody_waiting_and_the_next_one_s
         async with asyncio.timeout(20):
             await claude.all_closed.wait()
         assert (await gateway.end()).code == -signal.SIGKILL
-    async with loaded(tmp_path, **one) as (gateway, claude, script, clients):
+    async with loaded(tmp_path) as (gateway, claude, script, clients):
         script.finish.set()
         for answer in await asyncio.gather(*map(told, clients)):
             assert answer[-1]["type"] == "done"

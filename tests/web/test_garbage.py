@@ -18,6 +18,7 @@ import pytest
 from tests.support.gateway import configuration
 from tests.support.observed import eventually, observed
 from tests.support.raw_client import request_bytes
+from tests.support.scripted_upstream import HELLO as STREAMED
 from tests.support.scripted_upstream import (
     BLOCK,
     SSE_HEAD,
@@ -25,6 +26,7 @@ from tests.support.scripted_upstream import (
     answer,
     event,
     scripted_upstream,
+    stream,
     text_delta,
 )
 from tests.support.slow_client import narrow
@@ -86,6 +88,11 @@ async def floods(peer) -> None:
     await begin(START + BLOCK, *[text_delta("x" * 60_000)] * 200, then="waits")(peer)
 
 
+async def refuses_in_part(peer) -> None:
+    await peer.send(b"HTTP/1.1 529 Overloaded\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{")
+    peer.reset()
+
+
 async def _visit(caller, path: str, body, **headers: str) -> None:
     with suppress(aiohttp.ClientError):
         async with caller.post(path, body, **headers) as response:
@@ -112,16 +119,17 @@ async def test_a_request_that_ended_is_gone(script, path, body, garbage, tmp_pat
         assert garbage() == {}
 
 
-@pytest.mark.parametrize(
+ROUTES = pytest.mark.parametrize(
     ("path", "body"),
     [(CHAT, HELLO), (MESSAGES, STREAM), (MESSAGES, ASK)],
     ids=["chat", "messages", "messages, whole"],
 )
-@pytest.mark.parametrize(
+FAULTS = pytest.mark.parametrize(
     "script",
     [
         pytest.param(answer(529, OVERLOADED, JSON), id="is overloaded"),
         pytest.param(answer(429, b"{}", JSON), id="refuses"),
+        pytest.param(refuses_in_part, id="refuses and resets"),
         pytest.param(answer(401, b"{}", JSON), id="does not know the key"),
         pytest.param(answer(200, b"<html>", b"content-type: text/html"), id="is none"),
         pytest.param(resets, id="resets"),
@@ -136,6 +144,10 @@ async def test_a_request_that_ended_is_gone(script, path, body, garbage, tmp_pat
         pytest.param(begin(START, b"event: message_stop\ndata: {\n\n", then="ends"), id="speaks nonsense"),
     ],
 )
+
+
+@ROUTES
+@FAULTS
 async def test_a_request_that_claude_failed_is_gone(script, path, body, garbage, tmp_path):
     async with (
         scripted_upstream(script) as claude,
@@ -145,6 +157,41 @@ async def test_a_request_that_claude_failed_is_gone(script, path, body, garbage,
             await _visit(caller, path, body)
             await outcomes.reach(count)
         assert not [outcome for outcome in outcomes.all if outcome.error_code is None]
+        assert garbage() == {}
+
+
+@ROUTES
+@FAULTS
+async def test_a_request_whose_first_attempt_failed_is_gone(script, path, body, garbage, tmp_path):
+    async def then_answers(peer) -> None:
+        whole = answer(200, MESSAGE, JSON)
+        await (stream(STREAMED) if b'"stream":true' in peer.request.body else whole)(peer)
+
+    settings = {**IMPATIENT, "retries": 1, "retry_budget": 2}
+    async with (
+        scripted_upstream(script, then_answers) as claude,
+        observed(configuration(tmp_path, claude.url, upstream=settings)) as (caller, outcomes),
+    ):
+        await _visit(caller, path, body)
+        await outcomes.reach(1)
+        assert garbage() == {}
+
+
+@pytest.mark.parametrize(("path", "body"), [(CHAT, HELLO), (MESSAGES, STREAM)])
+async def test_a_request_that_met_a_stale_connection_is_gone(path, body, garbage, tmp_path):
+    async def answers_once(peer) -> None:
+        await stream(STREAMED)(peer)
+        await peer.reader.readexactly(1)
+        peer.reset()
+
+    async with (
+        scripted_upstream(answers_once) as claude,
+        observed(configuration(tmp_path, claude.url)) as (caller, outcomes),
+    ):
+        for count in range(1, 4):
+            await _visit(caller, path, body)
+            await outcomes.reach(count)
+        assert claude.connections == 3
         assert garbage() == {}
 
 
