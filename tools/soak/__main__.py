@@ -73,6 +73,7 @@ class Soak:
             if time.monotonic() - told >= 60:  # noqa: PLR2004 - once a minute
                 told = time.monotonic()
                 self._say_how_it_is()
+                place.reload()
         for visitor in self._visitors:
             visitor.leaving = True
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -39,8 +40,14 @@ slow_client_timeout = "2s"
 keepalive_timeout = "5s"
 
 [[upstreams]]
+name = "first"
 base_url = "http://127.0.0.1:{claude}"
 api_key = "no-key-of-claude"
+
+[[upstreams]]
+name = "second"
+base_url = "http://127.0.0.1:{claude}"
+api_key = "another-key-of-claude"
 
 [upstream]
 idle_timeout = "2s"
@@ -92,6 +99,10 @@ class World:
     async def claudes_view(self) -> dict[str, Any]:
         """Return what the pretend Claude has seen."""
         return dict(json.loads(await get(self.claude.port, "/_sim/stats")))
+
+    def reload(self) -> None:
+        """Have the gateway read its configuration anew, which is the same, while everything goes on."""
+        self.gateway.send_signal(signal.SIGHUP)
 
     async def stop(self) -> int:
         """Stop the gateway as an operator would; returns its exit code."""
