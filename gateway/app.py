@@ -47,12 +47,13 @@ from gateway.web.entitlements import Entitlements
 from gateway.web.ops import create_ops
 from gateway.web.pages import add_demo
 from gateway.web.routes import add_routes
-from gateway.web.server import BoundSocket, Runner
+from gateway.web.server import BoundSocket, ListenError, Runner
 from gateway.web.services import SERVICES, Services
 from gateway.web.settings import ServerSettings
 from gateway.web.shedding import Shedder
 from gateway.web.streams import Streams
 from gateway.web.telling import Telling
+from gateway.web.tls import BadCertificate, server_tls
 
 log = structlog.get_logger()
 
@@ -245,7 +246,11 @@ def _public(services: Services, room: Capacity) -> Runner:
     add_routes(app)
     add_demo(app)
     add_docs(app, services.server)
-    return Runner(app, services.server, services, room.connections)
+    try:
+        tls = server_tls(services.server)
+    except BadCertificate as error:
+        raise ListenError(str(error)) from None
+    return Runner(app, services.server, services, room.connections, tls)
 
 
 async def renew(

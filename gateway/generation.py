@@ -101,11 +101,21 @@ class Gateway:
     def __init__(self, assemble: Assemble, public: BoundSocket, ops: BoundSocket) -> None:
         self._assemble = assemble
         self._public = public
-        self.url = public.url
-        self.ops_url = ops.url
+        self.address = public.address
+        self.ops_address = ops.address
         self.shown = Shown()
         self._endings: set[asyncio.Task[None]] = set()
         self._tasks = TaskOwner(lambda error: log.error("the end of a configuration failed", exc_info=error))
+
+    @property
+    def url(self) -> str:
+        """Where everyone reaches it."""
+        return f"{self._config.server.scheme}://{self.address}"
+
+    @property
+    def ops_url(self) -> str:
+        """Where operators do."""
+        return f"http://{self.ops_address}"
 
     @property
     def services(self) -> Services:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 
 import pytest
+import trustme
 from hypothesis import settings
 
 from tests.support.recordings import miss, own, recorded
@@ -38,3 +39,16 @@ def _streams():
     by_hand = [pytest.param(stream, id=f"own/{stream.path.stem}") for stream in own()]
     real = [pytest.param(stream, id=f"{stream.path.parent.name}/{stream.path.stem}") for stream in recorded()]
     return by_hand + (real or [pytest.param(None, id="recordings")])
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def trusted(authority, tmp_path):
+    """The authority's certificate, in a file."""
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)

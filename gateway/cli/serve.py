@@ -94,7 +94,9 @@ def serve(
     else:
         run(
             loaded.config,
-            lambda gateway: greeting.replace("{url}", gateway.url).replace("{ops_url}", gateway.ops_url),
+            lambda gateway: greeting.replace("{address}", gateway.address).replace(
+                "{ops_address}", gateway.ops_address
+            ),
             reread=lambda: options.read().config,
         )
 
@@ -102,4 +104,5 @@ def serve(
 def _greeting(config: Config) -> str:
     upstreams = ", ".join(f"{upstream.name} ({upstream.base_url})" for upstream in config.upstreams)
     workers = f", with {config.server.workers} workers" if config.server.workers > 1 else ""
-    return f"Tokenweir serves on {{url}}, for operators on {{ops_url}}{workers}. It talks to: {upstreams}"
+    url, ops_url = f"{config.server.scheme}://{{address}}", "http://{ops_address}"
+    return f"Tokenweir serves on {url}, for operators on {ops_url}{workers}. It talks to: {upstreams}"

@@ -36,7 +36,7 @@ def supervise(config: Config, settings: dict[str, Any], arguments: list[str], gr
         config: What was accepted.
         settings: The same, as it was read.
         arguments: Of ``tokenweir``, to read it anew.
-        greeting: What is said when the workers are ready, with ``{url}`` and ``{ops_url}`` for the addresses.
+        greeting: What is said when the workers are ready, with ``{address}`` and ``{ops_address}``.
     """
     command = _interpreter()
     log = configure_logging(config.log, tty=sys.stdout.isatty())

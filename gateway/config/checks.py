@@ -16,6 +16,7 @@ from gateway.identity.database import path_of
 from gateway.identity.errors import Refused
 from gateway.upstream.proxy import proxy_for
 from gateway.upstream.settings import UpstreamSettings
+from gateway.web.tls import BadCertificate, server_tls
 
 _CLAUDE = "api.anthropic.com"
 _ALL_HOSTS = frozenset({"0.0.0.0", "[::]"})
@@ -29,6 +30,10 @@ def broken_references(config: Config) -> Iterator[tuple[Path, Any, str]]:
             yield ("anonymous", index, "plan"), mapping.plan, f"no such plan; allowed: {plans}"
     if config.upstream.ca_file is not None and not FilePath(config.upstream.ca_file).is_file():
         yield ("upstream", "ca_file"), config.upstream.ca_file, "no such file"
+    try:
+        server_tls(config.server)
+    except BadCertificate as error:
+        yield ("server", error.key), getattr(config.server, error.key), error.reason
     seen: set[str] = set()
     for index, upstream in enumerate(config.upstreams):
         if upstream.name in seen:

@@ -20,7 +20,7 @@ from gateway.supervisor.group import Group
 from gateway.supervisor.handover import Handover, read
 from gateway.supervisor.journal import Journal
 from gateway.supervisor.ops import Ops
-from gateway.supervisor.sockets import bound, url_of
+from gateway.supervisor.sockets import address_of, bound
 from gateway.tasks import TaskOwner
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -67,8 +67,9 @@ async def _supervise(handover: Handover, journal: Journal) -> None:
         if started.done() and (reason := await started) is not None:
             raise StartFailed(reason)
         if started.done():
-            ops_url = url_of(sock.getsockname())
-            journal.say(handover.greeting.replace("{url}", group.doors.url).replace("{ops_url}", ops_url))
+            ops_address = address_of(sock.getsockname())
+            greeting = handover.greeting.replace("{address}", group.doors.address)
+            journal.say(greeting.replace("{ops_address}", ops_address))
         number = await first
         # Nobody has been served yet while they start, so nobody has to be told.
         await _end(group, signals, tasks, handover.drain_delay if number is signal.SIGTERM and started.done() else 0.0)

@@ -29,9 +29,9 @@ class Doors:
         self.sockets: list[socket.socket] = []
 
     @property
-    def url(self) -> str:
-        """Where they are reached."""
-        return url_of(self._name)
+    def address(self) -> str:
+        """Where they are reached: HOST:PORT."""
+        return address_of(self._name)
 
     def widen(self, count: int) -> None:
         """Have so many sockets at least.
@@ -62,10 +62,10 @@ class Doors:
         self.sockets.clear()
 
 
-def url_of(name: tuple[Any, ...]) -> str:
-    """Return the URL of a socket's name."""
+def address_of(name: tuple[Any, ...]) -> str:
+    """Return HOST:PORT of a socket's name."""
     host, port = name[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def bound(address: list[Any], written: str, option: str, *, shared: bool = False) -> socket.socket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from typing import Any, Self
 
 from aiohttp import web
@@ -28,6 +29,7 @@ class Runner(web.AppRunner):
         settings: Deadlines and buffers.
         services: Who is told of requests that could not be parsed; None where nobody is.
         connections: Most connections at a time; as configured unless given.
+        tls: How to speak TLS; HTTP alone if None.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Runner(web.AppRunner):
         settings: ServerSettings,
         services: Services | None = None,
         connections: int | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(
             app,
@@ -50,6 +53,7 @@ class Runner(web.AppRunner):
         self._services = services
         self._connections = connections or settings.max_connections
         self._header_timeout = settings.header_timeout
+        self._tls = tls
         self._looking: Looking | None = None
         self._unsent = Unsent(settings.slow_client_timeout, self._dropped)
         self._looking_at_unsent: Looking | None = None
@@ -72,7 +76,8 @@ class Runner(web.AppRunner):
         Raises:
             OSError: It cannot be listened on.
         """
-        site = web.SockSite(self, sock, backlog=backlog)
+        site = _Site(self, sock, backlog=backlog, ssl_context=self._tls)
+        site.handshake_timeout = None if self._tls is None else self._header_timeout
         await site.start()
         return site
 
@@ -117,6 +122,25 @@ class Runner(web.AppRunner):
     def _dropped(self) -> None:
         if self._services is not None:
             self._services.metrics.flow.ended(SlowClient.code)
+
+
+class _Site(web.SockSite):
+    """Gives a handshake as much time as a head: a connection is no connection of ours until it is over."""
+
+    handshake_timeout: float | None = None
+
+    async def start(self) -> None:
+        """Take connections."""
+        await web.BaseSite.start(self)
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - the runner was set up
+        self._server = await asyncio.get_running_loop().create_server(
+            server,
+            sock=self._sock,
+            ssl=self._ssl_context,
+            backlog=self._backlog,
+            ssl_handshake_timeout=self.handshake_timeout,
+        )
 
 
 class BoundSocket:
@@ -164,10 +188,10 @@ class BoundSocket:
         return [int(self._socket.family), *self._socket.getsockname()]
 
     @property
-    def url(self) -> str:
-        """Where it is reached."""
+    def address(self) -> str:
+        """Where it is reached: HOST:PORT."""
         host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def adapt(self, settings: ServerSettings) -> None:
         """Take other buffers for the connections to come."""

@@ -30,6 +30,17 @@ class ServerSettings(BaseModel):
 
     listen: Listen = Field("127.0.0.1:8080", description="Address for everyone, HOST:PORT.")
     ops_listen: Listen = Field("127.0.0.1:9464", description="Address for operators: metrics, liveness, readiness.")
+    tls_certificate: str | None = Field(
+        None,
+        examples=["/etc/tokenweir/tls.pem"],
+        description="PEM file with the certificate and its chain: clients speak HTTPS then, and nothing else. Operators "
+        "speak HTTP still. A reload reads it anew.",
+    )
+    tls_key: str | None = Field(
+        None,
+        examples=["/etc/tokenweir/tls.key"],
+        description="PEM file with the certificate's key, without a password; unset when it is in the same file.",
+    )
     workers: Annotated[int, Field(ge=1, le=256)] = Field(
         1,
         description="Processes that serve. Each counts limits apart from the others: see limits.per_worker. From two "
@@ -132,3 +143,8 @@ class ServerSettings(BaseModel):
         1.0,
         description="At the very end a handler has so long to finish, and once more to notice that it was cancelled.",
     )
+
+    @property
+    def scheme(self) -> str:
+        """What clients speak: ``http`` or ``https``."""
+        return "http" if self.tls_certificate is None else "https"

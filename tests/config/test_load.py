@@ -195,6 +195,21 @@ def test_a_wrong_value_names_key_value_and_what_is_allowed():
             'upstream.ca_file = "missing.pem" (gateway.toml): no such file',
         ),
         (
+            '[server]\ntls_certificate = "missing.pem"',
+            'server.tls_certificate = "missing.pem" (gateway.toml): cannot be read: No such file or directory',
+        ),
+        (
+            '[server]\ntls_key = "missing.pem"',
+            'server.tls_key = "missing.pem" (gateway.toml): there is no certificate to it; set server.tls_certificate',
+        ),
+        (
+            '[server]\ntls_certificate = "gateway.toml"',
+            (
+                'server.tls_certificate = "gateway.toml" (gateway.toml): allowed: a file in PEM form, '
+                "with its key in it or in tls_key, without a password"
+            ),
+        ),
+        (
             "[[upstreams]]\n[[upstreams]]",
             'upstreams[1].name = "claude" (gateway.toml): another upstream has this name; metrics need them apart',
         ),

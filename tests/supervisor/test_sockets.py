@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from gateway.supervisor.errors import StartFailed
-from gateway.supervisor.sockets import Doors, bound, url_of
+from gateway.supervisor.sockets import Doors, address_of, bound
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_all_sockets_have_one_address(port):
     doors.widen(3)
     doors.widen(1)
     assert [sock.getsockname() for sock in doors.sockets] == [("127.0.0.1", port)] * 3
-    assert doors.url == f"http://127.0.0.1:{port}"
+    assert doors.address == f"127.0.0.1:{port}"
     doors.close()
     assert doors.sockets == []
 
@@ -61,4 +61,4 @@ def test_another_that_was_quicker_between_binding_and_listening_is_said_as_well(
 
 
 def test_an_ipv6_address_is_written_in_brackets():
-    assert url_of(("::1", 80, 0, 0)) == "http://[::1]:80"
+    assert address_of(("::1", 80, 0, 0)) == "[::1]:80"

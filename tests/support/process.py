@@ -24,7 +24,7 @@ from gateway.identity.store import Store
 
 PATIENCE = 60.0  # a reload starts processes, on a machine that may have other things to do
 ROOT = Path(__file__).resolve().parents[2]
-_ADDRESSES = re.compile(r"http://[^\s/]+:\d+")
+_ADDRESSES = re.compile(r"https?://[^\s/]+:\d+")
 _INHERITED = ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "PYTHONPATH")
 
 

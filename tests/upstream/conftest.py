@@ -6,7 +6,6 @@ import asyncio
 import gc
 
 import pytest
-import trustme
 import uvloop
 
 from gateway.tasks import TaskOwner
@@ -44,16 +43,3 @@ def opened(spawned):
         return CloudUpstream(UpstreamSettings.model_validate(settings), TransportSettings(**transport), spawned)
 
     return opened
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
-@pytest.fixture
-def trusted(authority, tmp_path):
-    """The authority's certificate, in a file."""
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
