@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -73,10 +74,12 @@ class Generation:
         await self.public.stop_accepting()
         await asyncio.sleep(delay)
         self.public.close_idle()
-        streams = self.services.streams
+        streams, last_words = self.services.streams, self.services.server.drain_last_words
+        end = time.monotonic() + grace
         if not await streams.wait_empty(grace):
             log.warning("cut at the end of the grace period", streams=self.cut())
-            await streams.wait_empty(self.services.server.drain_last_words)
+            await streams.wait_empty(last_words)
+        await self.public.taken(max(last_words, end - time.monotonic()))
 
     def cut(self) -> int:
         """End what is in flight, and tell it that a retry helps; return how many there were."""

@@ -22,6 +22,7 @@ from aiohttp.abc import AbstractStreamWriter
 _NO_LINGER = struct.pack("ii", 1, 0)
 _INT = struct.Struct("i")
 _SMALL = 4096
+_CLOSE_WAIT = 8  # of the states in the first byte of Linux's TCP_INFO
 
 
 class ClientSide:
@@ -123,6 +124,20 @@ def drop(transport: asyncio.Transport) -> None:
         # Else the kernel would send what it has and then close in order: over HTTP/1.0 the end of a good answer.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     transport.abort()
+
+
+def is_secured(transport: asyncio.BaseTransport) -> bool:
+    """Whether a connection speaks TLS with the gateway itself."""
+    return transport.get_extra_info("sslcontext") is not None
+
+
+def has_ended(transport: asyncio.BaseTransport) -> bool:
+    """Whether the kernel knows that the other side sends nothing more, and has not been told to close the connection."""
+    try:
+        state = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    except (AttributeError, OSError):
+        return False
+    return int(state) == _CLOSE_WAIT
 
 
 def waiting_bytes(transport: asyncio.Transport) -> int:

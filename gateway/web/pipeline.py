@@ -16,6 +16,7 @@ from gateway.core.principal import Principal
 from gateway.core.quota.holds import ONE_REQUEST, ONE_STREAM, Refused, Reservation
 from gateway.core.quota.limits import LimitSet
 from gateway.web.answer_job import AnswerJob
+from gateway.web.arriving import Arriving
 from gateway.web.authenticate import authenticate, confirm
 from gateway.web.body import Body
 from gateway.web.dialects import Dialect
@@ -47,8 +48,9 @@ async def handle(request: web.Request, dialect: Dialect, parse: Parse) -> web.St
         record.principal = principal
         entitlement = services.entitlements.of(principal)
         try:
-            content = await body.read(request, services.server.body_timeout)
-            call = await _parsed(request, content, parse, entitlement.restrictions)
+            with Arriving(services.streams, request):
+                content = await body.read(request, services.server.body_timeout)
+                call = await _parsed(request, content, parse, entitlement.restrictions)
         except GatewayError:
             await _look(services, record, principal, entitlement.limits, record.request_id)
             raise

@@ -37,7 +37,7 @@ from gateway.core.errors import (
 )
 from gateway.core.trace import new_request_id
 from gateway.web.accept import Heads
-from gateway.web.client_side import drop, reset
+from gateway.web.client_side import drop, has_ended, is_secured, reset
 from gateway.web.dialects import CHAT, Dialect, dialect_of
 from gateway.web.record import Record
 from gateway.web.services import Services
@@ -114,12 +114,18 @@ class Protocol(RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send what a handler that is done returned."""
+        """Send what a handler that is done returned.
+
+        While the gateway stops, or exchanges its configuration, the answer is the connection's last, also one whose
+        head promised otherwise: a client that hears of the end at once does not send its next request into nothing.
+        """
         self._handled += 1
         self._behind = 0
         finished = await super().finish_response(request, resp, start_time)
         if self.last:
             self._linger()
+        elif self._services is not None and self._services.streams.draining:
+            self.close()
         return finished
 
     @property
@@ -149,7 +155,8 @@ class Protocol(RequestHandler):
         if transport is None or transport.is_closing():
             return
         self._force_close = True  # aiohttp does not close it, then
-        transport.write_eof()
+        if transport.can_write_eof():
+            transport.write_eof()
         self.keep_alive(False)  # and the place of its timer, which ends with the connection, is free
         self._keepalive_handle = self._loop.call_later(self._lingering_time, transport.close)
 
@@ -186,7 +193,9 @@ class Protocol(RequestHandler):
         """Take a half-close for a departure; what such a client has not taken of an answer must not delay its notice."""
         super().eof_received()
         transport = self.transport
-        if transport is not None and self._current_request is not None and transport.get_write_buffer_size():
+        if transport is None or self._current_request is None:
+            return
+        if transport.get_write_buffer_size() or is_secured(transport):  # TLS has a buffer that cannot be looked into
             drop(transport)
 
     def give_up(self) -> None:
@@ -310,6 +319,10 @@ class Server(web.Server):
         """Give up the heads whose time is over; count the connections."""
         self.heads.sweep()
         self.count(len(self._connections))
+        for transport in tuple(self._connections.values()):
+            # uvloop tells nobody of the end of a client's side under TLS while bytes wait for that client.
+            if is_secured(transport) and has_ended(transport):
+                drop(transport)
 
     def count(self, connections: int) -> None:
         """Tell how many connections there are; another server, of another configuration, may have some as well."""

@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from typing import Any, Self
 
 from aiohttp import web
 
 from gateway.core.errors import SlowClient
 from gateway.web.accept import Heads, Looking
+from gateway.web.client_side import drop
 from gateway.web.protocol import Server
 from gateway.web.services import Services
 from gateway.web.settings import ServerSettings
 from gateway.web.unsent import Connections, Unsent, unsent_bytes
+
+
+# Seconds between two looks at what is left at the end.
+_OFTEN = 0.02
 
 
 class ListenError(Exception):
@@ -85,6 +91,15 @@ class Runner(web.AppRunner):
         """Take no more connections."""
         for site in self.sites:
             await site.stop()
+
+    async def taken(self, seconds: float) -> None:
+        """Wait until clients have taken what is left of answers that are over; who has not by then is reset."""
+        end = time.monotonic() + seconds
+        while unsent_bytes(self._connections_open()) and time.monotonic() < end:
+            await asyncio.sleep(_OFTEN)  # nobody tells of it
+        for transport in tuple(self._connections_open().values()):
+            if transport.get_write_buffer_size():
+                drop(transport)
 
     def close_idle(self) -> None:
         """Close the connections on which nothing is under way; what is under way goes on."""

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from aiohttp import web
@@ -18,12 +17,13 @@ from aiohttp.http import HttpVersion11
 from gateway.core.answer import returned_headers
 from gateway.core.call import Call
 from gateway.core.claude import Fold
-from gateway.core.errors import GatewayError, SlowClient, UpstreamError, UpstreamRefused
+from gateway.core.errors import GatewayError, UpstreamError, UpstreamRefused
 from gateway.relay import Relay
 from gateway.web.client_side import ClientSide, reset
 from gateway.web.dialects import Dialect
 from gateway.web.job import Job
 from gateway.web.record import Record
+from gateway.web.sending import Sending
 from gateway.web.services import Services
 
 _HEADERS = {
@@ -47,6 +47,7 @@ class StreamJob(Job):
         self._commit_at = record.started + services.server.commit_after
         self._response: web.StreamResponse | None = None
         self._client: ClientSide | None = None
+        self._sending: Sending | None = None
         self._told = False
 
     async def run(self) -> web.StreamResponse:
@@ -79,7 +80,10 @@ class StreamJob(Job):
         return self.relay.held_bytes
 
     def cut(self, error: GatewayError) -> None:
-        """End it with an error, whatever it waits for."""
+        """End it with an error, whatever it waits for; a client that is told its end already is reset."""
+        if self._sending is not None:
+            self._sending.fail(error)
+            return
         super().cut(error)
         self.relay.cut(error)
         if self.relay.committed:
@@ -151,14 +155,13 @@ class StreamJob(Job):
         self.relay.close()
         self.relay.sent += len(frame)
         last = client.kept + frame
-        try:
-            if client.has_room(len(last)):
-                await response.write_eof(last)
-            else:
-                async with asyncio.timeout(self.services.server.slow_client_timeout):
-                    await response.write_eof(last)
-        except TimeoutError:
-            self.record.fail(SlowClient("The client took nothing for too long."))
+        if client.has_room(len(last)):
+            await response.write_eof(last)
         else:
-            self._told = True
+            timeout = self.services.server.slow_client_timeout
+            deadline = max(self.deadline, time.monotonic() + timeout)  # which may be what is told
+            with Sending(self.request, timeout, deadline, self.record.fail) as self._sending:
+                await response.write_eof(last)
+            self._sending = None
+        self._told = True
         return response

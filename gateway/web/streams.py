@@ -14,7 +14,7 @@ from gateway.core.principal import Principal
 
 
 class Running(Protocol):
-    """A call to Claude in flight."""
+    """A request in flight."""
 
     @property
     def principal(self) -> Principal | None:
@@ -35,7 +35,7 @@ class Streams:
         limit: Most of them at a time.
 
     Attributes:
-        running: Those of them that have come as far as a call to Claude.
+        running: Those of them that wait for something, and can be cut.
         holds: Ids of the requests whose holds are to be renewed.
         draining: Whether the process is about to stop.
         left_bytes: Returns the bytes in memory of answers that are over.
@@ -89,9 +89,11 @@ class Streams:
         if not self._count:
             self._empty.set()
 
-    def cut(self, error: GatewayError, whose: Callable[[Principal], bool] = lambda _: True) -> int:
-        """End those of some principals with an error; return how many."""
-        jobs = [job for job in self.running if job.principal is not None and whose(job.principal)]
+    def cut(self, error: GatewayError, whose: Callable[[Principal], bool] | None = None) -> int:
+        """End all, or those of some principals, with an error; return how many."""
+        jobs = [
+            job for job in self.running if whose is None or (job.principal is not None and whose(job.principal))
+        ]
         for job in jobs:
             job.cut(error)
         return len(jobs)

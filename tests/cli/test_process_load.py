@@ -7,11 +7,14 @@ import json
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+import pytest
+
 from tests.support.frames import frames
 from tests.support.observed import eventually
 from tests.support.process import make_key, serving
 from tests.support.raw_client import connected, dechunked, request_bytes
-from tests.support.scripted_upstream import BLOCK, END, SSE_HEAD, START, scripted_upstream, text_delta
+from tests.support.scripted_upstream import BLOCK, END, SSE_HEAD, START, answer, scripted_upstream, stream, text_delta
+from tests.support.slow_client import narrow, to_the_end
 
 STREAMS = 200
 STALLED = 20  # among them: they ask for much, and read nothing
@@ -130,3 +133,30 @@ async def test_a_process_that_is_killed_leaves_nobody_waiting_and_the_next_one_s
         script.finish.set()
         for answer in await asyncio.gather(*map(told, clients)):
             assert answer[-1]["type"] == "done"
+
+
+@pytest.mark.parametrize("kind", ["stream", "whole"])
+async def test_the_end_of_an_answer_that_is_not_taken_yet_is_waited_for(kind, tmp_path):
+    text = b"x" * 20_000
+    if kind == "stream":
+        script = stream(START + BLOCK + text_delta(text.decode()) + END)
+    else:
+        script = answer(200, b'{"type":"message","content":[{"type":"text","text":"%b"}],"usage":{}}' % text)
+    variables = {"ANTHROPIC_API_KEY": "sk-ant-mine", "TOKENWEIR_SERVER__DRAIN_DELAY": "0"}
+    variables |= {"TOKENWEIR_SERVER__SEND_BUFFER": "4096", "TOKENWEIR_LOG__GATHER": "0"}
+    body = {"model": "claude-x", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    async with (
+        scripted_upstream(script) as claude,
+        serving(tmp_path, "serve", ANTHROPIC_BASE_URL=claude.url, **variables) as gateway,
+    ):
+        credential = f"x-api-key: {make_key(tmp_path)}"
+        content = json.dumps({**body, "stream": kind == "stream"}).encode()
+        asked = request_bytes("POST", "/v1/messages", credential, "connection: close", body=content)
+        async with narrow(gateway.url, asked) as sock:
+            await gateway.until('"kind"')  # the answer's line in the log
+            gateway.signal(signal.SIGTERM)
+            await gateway.until("draining")
+            taken = await to_the_end(sock, 4096, 0.01)
+        ended = await gateway.end()
+    assert text in taken
+    assert (ended.code, ended.err) == (0, "")

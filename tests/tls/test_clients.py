@@ -114,6 +114,54 @@ async def test_a_client_that_leaves_stops_claude(shop, context, how, flows):
         assert (outcome.kind, outcome.error_code) == ("disconnected", None)
 
 
+@pytest.mark.parametrize("farewell", [True, False], ids=["with a farewell", "without"])
+async def test_a_client_that_half_closes_and_reads_nothing_is_gone(shop, context, farewell):
+    """What waits for it is in a buffer of TLS that nobody can look into, and more is not to come."""
+
+    async def sends_some(peer) -> None:
+        await peer.send(SSE_HEAD)
+        await peer.chunk(START + BLOCK + text_delta("x" * 1000) * 30)
+        await peer.closed()
+
+    async with (
+        shop(sends_some, send_buffer=4096) as (caller, outcomes, claude),
+        nothing_left(caller, outcomes),
+        asyncio.timeout(PATIENCE),
+    ):
+        port = int(caller.gateway.url.rpartition(":")[2])
+        with await asyncio.to_thread(_secured_narrowly, port, context) as sock:
+            body = json.dumps({"message": "hi"}).encode()
+            sock.sendall(request_bytes("POST", CHAT, f"x-api-key: {caller.key}", body=body))
+            streams = caller.gateway.services.streams
+            await eventually(lambda: any(job.record.timing.first_token for job in streams.running))
+            if farewell:
+                sock.setblocking(False)
+                with suppress(ssl.SSLError):
+                    sock.unwrap()
+            else:
+                with socket.socket(fileno=os.dup(sock.fileno())) as bare:
+                    bare.shutdown(socket.SHUT_WR)
+            await claude.all_closed.wait()
+            outcome = await outcomes.only()
+        assert (outcome.kind, outcome.error_code) == ("disconnected", None)
+
+
+def _secured_narrowly(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", port))
+    return context.wrap_socket(sock, server_hostname="localhost")
+
+
+async def test_more_requests_than_may_wait_end_the_connection_after_the_first_answer(shop, context, caplog):
+    async with shop(stream(HELLO)) as (caller, outcomes, _), secured(caller, context) as client:
+        body = json.dumps({"message": "hi"}).encode()
+        client.writer.write(request_bytes("POST", CHAT, f"x-api-key: {caller.key}", body=body) * 3)
+        assert (await client.rest()).endswith(b"0\r\n\r\n")
+        assert [outcome.kind for outcome in await outcomes.reach(1)] == ["done"]
+    assert not [line for line in caplog.records if line.levelname == "ERROR"]
+
+
 async def test_a_client_that_reads_nothing_is_bounded_and_dropped(shop, context):
     async with (
         shop(floods, slow_client_timeout=0.3) as (caller, outcomes, claude),
