@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from gateway.supervisor.ops import Ops
-from gateway.supervisor.sockets import bound, url_of
+from gateway.supervisor.sockets import address_of, bound
 from tests.support.raw_client import connected, request_bytes
 from tests.support.supervision import SERVES, supervised
 
@@ -23,7 +23,7 @@ async def operated(directory, does=SERVES, **given):
         sock = bound([2, "127.0.0.1", 0], "", "")
         await ops.serve(sock)
         try:
-            yield supervision, url_of(sock.getsockname())
+            yield supervision, f"http://{address_of(sock.getsockname())}"
         finally:
             await ops.close()
 

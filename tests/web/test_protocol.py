@@ -271,7 +271,7 @@ async def test_a_request_may_be_large_as_soon_as_the_answer_before_is_out():
     await runner.setup()
     with BoundSocket("127.0.0.1:0", "--listen", ServerSettings()) as bound:
         await bound.serve(runner)
-        async with connected(bound.url) as raw, asyncio.timeout(PATIENCE):
+        async with connected(f"http://{bound.address}") as raw, asyncio.timeout(PATIENCE):
             await raw.send(request_bytes("POST", "/", body=b"x"))
             assert (await raw.answer())[2] == b"      1"
             (connection,) = runner.server.connections

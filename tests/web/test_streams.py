@@ -57,7 +57,7 @@ def test_those_of_some_principals_are_cut_and_the_others_not():
     error = Draining("x")
     assert streams.cut(error, lambda principal: principal.tenant == "acme") == 1
     assert (mine.error, theirs.error, nobody.error) == (error, None, None)
-    assert streams.cut(error) == 2
+    assert streams.cut(error) == 3
 
 
 async def test_waiting_for_the_last_one_ends_with_it_or_with_the_time():

@@ -208,7 +208,7 @@ async def answering(size: int):
     with BoundSocket("127.0.0.1:0", "--listen", settings) as bound:
         await runner.setup()
         await bound.serve(runner)
-        yield runner, bound.url
+        yield runner, f"http://{bound.address}"
 
 
 async def test_what_was_said_before_the_server_ended_can_be_taken_after_it():
