@@ -14,16 +14,12 @@ import orjson
 from aiohttp import web
 
 from gateway.core.answer import message_of, returned_headers
-from gateway.core.call import Call
 from gateway.core.claude import Fold
 from gateway.core.dialects.chat import answer_body
-from gateway.core.errors import GatewayError, UpstreamError, UpstreamMalformed
+from gateway.core.errors import UpstreamError, UpstreamMalformed
 from gateway.upstream.interface import Exchange
-from gateway.web.dialects import Dialect
 from gateway.web.job import Job
-from gateway.web.record import Record
 from gateway.web.sending import Sending
-from gateway.web.services import Services
 
 _MESSAGES = "/v1/messages"
 _JSON = "application/json"
@@ -31,10 +27,6 @@ _JSON = "application/json"
 
 class AnswerJob(Job):
     """An answer that is sent whole."""
-
-    def __init__(self, request: web.Request, record: Record, services: Services, dialect: Dialect, call: Call) -> None:
-        super().__init__(request, record, services, dialect, call)
-        self._sending: Sending | None = None
 
     async def run(self) -> web.StreamResponse:
         """Return the response.
@@ -59,12 +51,6 @@ class AnswerJob(Job):
     def held_bytes(self) -> int:
         """Bytes of the answer that the client has not taken."""
         return 0 if self._sending is None else self._sending.held_bytes
-
-    def cut(self, error: GatewayError) -> None:
-        """End it with an error, whatever it waits for."""
-        super().cut(error)
-        if self._sending is not None:
-            self._sending.fail(error)
 
     async def _read(self) -> tuple[Exchange, bytes, dict[str, Any]]:
         """Return an answer, its body, and what it says."""

@@ -27,6 +27,7 @@ from gateway.upstream.collect import Collector
 from gateway.upstream.interface import Exchange
 from gateway.web.dialects import Dialect
 from gateway.web.record import Record
+from gateway.web.sending import Sending
 from gateway.web.services import Services
 
 # Seconds; tokens that came all at once have no speed but that of the whole answer.
@@ -54,6 +55,7 @@ class Job(ABC):
         self._loop = asyncio.get_running_loop()
         self._woken: asyncio.Future[None] | None = None
         self._cut_error: GatewayError | None = None
+        self._sending: Sending | None = None
 
     @property
     def principal(self) -> Principal | None:
@@ -66,10 +68,12 @@ class Job(ABC):
         return 0
 
     def cut(self, error: GatewayError) -> None:
-        """End it with an error, whatever it waits for."""
+        """End it with an error, whatever it waits for; a client that has been told its end already is reset."""
         if self._cut_error is None:
             self._cut_error = error
             self._wake()
+        if self._sending is not None:
+            self._sending.fail(error)
 
     async def wait(self, future: asyncio.Future[Any], seconds: float) -> bool:
         """Wait for a future; False when the seconds are over first.

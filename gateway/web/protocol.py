@@ -303,6 +303,7 @@ class Server(web.Server):
     """Makes our protocol for each connection."""
 
     services: Services | None = None
+    secured = False
     _counted = 0
     heads: Heads
     most: int
@@ -319,9 +320,9 @@ class Server(web.Server):
         """Give up the heads whose time is over; count the connections."""
         self.heads.sweep()
         self.count(len(self._connections))
-        for transport in tuple(self._connections.values()):
+        if self.secured:
             # uvloop tells nobody of the end of a client's side under TLS while bytes wait for that client.
-            if is_secured(transport) and has_ended(transport):
+            for transport in filter(has_ended, tuple(self._connections.values())):
                 drop(transport)
 
     def count(self, connections: int) -> None:

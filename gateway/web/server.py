@@ -117,6 +117,7 @@ class Runner(web.AppRunner):
         )
         server.services = self._services
         server.most = self._connections
+        server.secured = self._tls is not None
         server.heads = Heads(self._header_timeout)
         self._looking = Looking(server.heads.interval, server.look)
         self._looking_at_unsent = Looking(self._unsent.interval, self._look_at_unsent)

@@ -47,7 +47,6 @@ class StreamJob(Job):
         self._commit_at = record.started + services.server.commit_after
         self._response: web.StreamResponse | None = None
         self._client: ClientSide | None = None
-        self._sending: Sending | None = None
         self._told = False
 
     async def run(self) -> web.StreamResponse:
@@ -80,10 +79,7 @@ class StreamJob(Job):
         return self.relay.held_bytes
 
     def cut(self, error: GatewayError) -> None:
-        """End it with an error, whatever it waits for; a client that is told its end already is reset."""
-        if self._sending is not None:
-            self._sending.fail(error)
-            return
+        """End it with an error, whatever it waits for."""
         super().cut(error)
         self.relay.cut(error)
         if self.relay.committed:
