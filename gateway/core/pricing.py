@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Annotated, NamedTuple
@@ -94,6 +94,11 @@ class _Tiers(NamedTuple):
         """Return the rates of a request with that much input; the last tier starts at -1 and takes any."""
         return next(rates for over, rates in self.tiers if input_tokens > over)
 
+    def upto(self, input_tokens: int) -> Rates:
+        """Return the highest price of each class that a request with at most that much input can have."""
+        reached = [rates for over, rates in self.tiers if input_tokens > over]
+        return reached[0] if len(reached) == 1 else _highest(reached)
+
 
 class _Model(NamedTuple):
     pattern: re.Pattern[str]
@@ -109,7 +114,10 @@ def _table() -> tuple[_Model, ...]:
 
 def _dearest(models: tuple[_Model, ...]) -> Rates:
     """Return the highest price of each class that any model has in any tier."""
-    every = [rates for model in models for _, rates in model.tiers]
+    return _highest([rates for model in models for _, rates in model.tiers])
+
+
+def _highest(every: Iterable[Rates]) -> Rates:
     return Rates(*map(max, zip(*every, strict=True)))
 
 
@@ -131,6 +139,10 @@ class PriceBook:
         """Return the US dollars that ``usage`` of ``model`` costs."""
         entered = usage.input_tokens + usage.cache_read_tokens + usage.cache_creation_tokens
         return self._tiers(model).at(entered).cost(usage)
+
+    def dearest(self, model: str, input_tokens: int) -> Rates:
+        """Return the highest rates that a request to ``model`` with at most that much input can have."""
+        return self._tiers(model).upto(input_tokens)
 
     def known(self, model: str) -> bool:
         """Whether the table or the configuration has a price for ``model``; else it is the fallback's."""
