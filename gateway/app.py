@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -23,8 +22,10 @@ from gateway.core.keys import Peppers
 from gateway.core.origins import Origins
 from gateway.core.pricing import PriceBook
 from gateway.core.principal import Principal
+from gateway.core.quota.calendar import Calendar
 from gateway.core.quota.holds import FIRST_LEASE, HoldStore
 from gateway.core.quota.share import shared_default, shared_plan
+from gateway.core.units import zone_of
 from gateway.generation import Gateway, Generation
 from gateway.identity.database import open_database
 from gateway.identity.directory import Directory
@@ -54,6 +55,9 @@ from gateway.web.shedding import Shedder
 from gateway.web.streams import Streams
 from gateway.web.telling import Telling
 from gateway.web.tls import BadCertificate, server_tls
+
+# What thousands of streams used so far takes a while to add up: others run in between.
+_RENEWED_AT_ONCE = 100
 
 log = structlog.get_logger()
 
@@ -137,8 +141,13 @@ def _kept(config: Config, stack: AsyncExitStack) -> Kept:
     stack.callback(metrics.close)
     limits = config.limits
     holds = MemoryHoldStore(
-        tombstone_ttl=limits.tombstone_ttl, max_tombstones=limits.max_tombstones, max_windows=limits.max_windows
+        Calendar(zone_of(limits.time_zone)),
+        tombstone_ttl=limits.tombstone_ttl,
+        max_tombstones=limits.max_tombstones,
+        max_windows=limits.max_windows,
+        on_expired=metrics.quota.expired,
     )
+    metrics.quota.watch(lambda: holds.held)
     return Kept(metrics, holds, logs)
 
 
@@ -191,6 +200,7 @@ def _services(
     prices, workers = PriceBook(config.prices), config.server.workers
     metrics, holds = kept.metrics, kept.holds
     metrics.flow.held_bytes(streams.held_bytes)
+    metrics.quota.warn_at = config.limits.warn_at
     directory = Directory(
         store,
         peppers,
@@ -224,6 +234,7 @@ def _services(
         origins=Origins(config.server.cors_origins, config.anonymous),
         proxies=TrustedProxies(config.server.trusted_proxies),
         holds=holds,
+        rate_hold=config.limits.rate_hold,
         prices=prices,
         metrics=metrics,
         telling=Telling(prices, metrics.observe, log_to.log_outcome, _log_fault, config.log.gather, log_to.together),
@@ -258,13 +269,15 @@ async def renew(
     streams: Streams,
     *,
     every: float = FIRST_LEASE / 2,
-    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Prolong the holds of what is in flight until cancelled: the first lease is shorter than most streams."""
     while True:
         await asyncio.sleep(every)
-        if streams.holds:
-            await holds.renew(tuple(streams.holds), clock())
+        pending = list(streams.holds.items())
+        for start in range(0, len(pending), _RENEWED_AT_ONCE):
+            some = pending[start : start + _RENEWED_AT_ONCE]
+            await holds.renew({name: spent() for name, spent in some if name in streams.holds})
+            await asyncio.sleep(0)
 
 
 def _cut(streams: Streams, cut: Cut) -> None:

@@ -166,6 +166,7 @@ class Job(ABC):
 
     def note(self, exchange: Exchange) -> None:
         """Note what the upstream's head says."""
+        self.record.asked = True
         self.record.upstream_request_id = exchange.headers.get("request-id")
 
     def close(self) -> None:
@@ -195,6 +196,7 @@ class Job(ABC):
             duration_ms=round((now - record.started) * 1000),
             tokens_per_second=usage.output_tokens / seconds if usage else None,
             cost_usd=cost,
+            quota=record.standing(self.services.prices),
         )
 
     def _headers(self) -> dict[str, str]:

@@ -64,7 +64,8 @@ def _parse_chat_get(request: web.Request, _: bytes, allowed: Restrictions) -> Ca
             raise QueryTooLong(f"{name} is over the limit of {MAX_FIELD} bytes in a query string. Send a POST.")
         if _REPLACED in value and not _is_utf8(request.rel_url.raw_query_string):
             raise InvalidRequest(f"{name} is not UTF-8.")
-    return parse_query(query, request.app[SERVICES].chat, allowed)
+    services = request.app[SERVICES]
+    return parse_query(query, services.chat, allowed, services.prices)
 
 
 def _is_utf8(query: str) -> bool:
@@ -76,11 +77,12 @@ def _is_utf8(query: str) -> bool:
 
 
 def _parse_chat_post(request: web.Request, body: bytes, allowed: Restrictions) -> Call:
-    return parse_body(body, request.app[SERVICES].chat, allowed)
+    services = request.app[SERVICES]
+    return parse_body(body, services.chat, allowed, services.prices)
 
 
 def _parse_messages(request: web.Request, body: bytes, allowed: Restrictions) -> Call:
-    return parse_messages(_target(request), body, request.headers, allowed)
+    return parse_messages(_target(request), body, request.headers, allowed, request.app[SERVICES].prices)
 
 
 def _parse_models(request: web.Request, _: bytes, allowed: Restrictions) -> Call:

@@ -40,6 +40,7 @@ class Services:
     origins: Origins
     proxies: TrustedProxies
     holds: HoldStore
+    rate_hold: int
     prices: PriceBook
     metrics: Metrics
     telling: Telling

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from gateway.core.errors import GatewayError, Overloaded
 from gateway.core.principal import Principal
+from gateway.core.quota.holds import Amounts
 
 
 class Running(Protocol):
@@ -36,7 +37,7 @@ class Streams:
 
     Attributes:
         running: Those of them that wait for something, and can be cut.
-        holds: Ids of the requests whose holds are to be renewed.
+        holds: By request id, what says how much a request used so far, whose hold is to be renewed.
         draining: Whether the process is about to stop.
         left_bytes: Returns the bytes in memory of answers that are over.
     """
@@ -48,7 +49,7 @@ class Streams:
         self._empty = asyncio.Event()
         self._empty.set()
         self.running: set[Running] = set()
-        self.holds: set[str] = set()
+        self.holds: dict[str, Callable[[], Amounts]] = {}
         self.draining = False
         self.left_bytes: Callable[[], int] = int
 

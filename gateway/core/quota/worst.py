@@ -47,6 +47,7 @@ class Worst:
         usd_nano: Everything, in billionths of a US dollar, rounded up.
         input_usd_nano: What reading the request once costs at the same class, rounded up: what is owed as soon as
             Claude has it.
+        entered_tokens: What Claude reads at first.
         unbounded: The part of the request that has no bound, None without one. The numbers leave it out.
     """
 
@@ -54,6 +55,7 @@ class Worst:
     output_tokens: int
     usd_nano: int
     input_usd_nano: int
+    entered_tokens: int
     unbounded: str | None
 
 
@@ -83,6 +85,7 @@ def worst_case(fields: Mapping[str, Any], prices: PriceBook) -> Worst:
         output_tokens,
         _nano(usd * region),
         _nano(once * region),
+        entered.tokens,
         _unbounded_field(fields) or unbounded or entered.unbounded,
     )
 

@@ -36,7 +36,7 @@ def entered(**fields):
 def test_a_plain_request_costs_its_input_and_all_of_max_tokens():
     tokens = entered()
     assert 40 < tokens < 60
-    assert worst() == Worst(tokens, 1000, tokens * 3000 + 1000 * 15_000, tokens * 3000, None)
+    assert worst() == Worst(tokens, 1000, tokens * 3000 + 1000 * 15_000, tokens * 3000, tokens, None)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_each_fallback_is_one_more_attempt_and_reads_what_was_put_out_before():
     both = worst(fallbacks=[{"model": HAIKU}])
     tokens = entered()
     nano = tokens * 3000 + 1000 * 15_000 + (tokens + 1000) * 1000 + 1000 * 5000
-    assert both == Worst(2 * tokens + 1000, 2000, nano, tokens * 3000, None)
+    assert both == Worst(2 * tokens + 1000, 2000, nano, tokens * 3000, tokens, None)
 
 
 def test_a_fallback_has_its_own_max_tokens():
