@@ -276,7 +276,7 @@ async def renew(
         pending = list(streams.holds.items())
         for start in range(0, len(pending), _RENEWED_AT_ONCE):
             some = pending[start : start + _RENEWED_AT_ONCE]
-            await holds.renew({name: spent() for name, spent in some if name in streams.holds})
+            await holds.renew([checkpoint() for name, checkpoint in some if name in streams.holds])
             await asyncio.sleep(0)
 
 

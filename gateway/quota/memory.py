@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 from gateway.core.quota.calendar import Calendar, Span
 from gateway.core.quota.holds import (
@@ -18,6 +18,7 @@ from gateway.core.quota.holds import (
     FIRST_LEASE,
     LEASE,
     Amounts,
+    Checkpoint,
     Held,
     LimitState,
     Overshoot,
@@ -123,22 +124,22 @@ class MemoryHoldStore:
         states = tuple([take(limit, amount(limit), now) for limit in reservation.limits])
         return Held(hold.lease_until, now.unix, states)
 
-    async def renew(self, checkpoints: Mapping[str, Amounts]) -> frozenset[str]:
+    async def renew(self, checkpoints: Sequence[Checkpoint]) -> frozenset[str]:
         """Prolong leases, and note what was used; return ids that are not known or have ended."""
         now = self._advance()
-        return frozenset([name for name, spent in checkpoints.items() if not self._renew(name, spent, now)])
+        return frozenset([held.id for held, spent in checkpoints if not self._renew(held.id, spent, now)])
 
-    async def settle(self, request_id: str, used: Amounts) -> tuple[Overshoot, ...]:
+    async def settle(self, held: Reservation, used: Amounts) -> tuple[Overshoot, ...]:
         """End the hold and count what was used."""
         now = self._advance()
-        live, hold = self._end(request_id, now)
+        live, hold = self._end(held.id, now)
         return () if hold is None else self._count(hold, used, now, live=live)
 
-    async def cancel(self, request_id: str) -> None:
+    async def cancel(self, held: Reservation) -> None:
         """End the hold and give back everything."""
-        await self.settle(request_id, {})
+        await self.settle(held, {})
 
-    async def look(self, limits: tuple[AppliedLimit, ...]) -> tuple[LimitState, ...]:
+    async def look(self, realm: str, limits: tuple[AppliedLimit, ...]) -> tuple[LimitState, ...]:  # noqa: ARG002 - one
         """Return where limits stand, and hold nothing."""
         return self._states(limits, self._advance())
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from gateway.core.errors import GatewayError, Overloaded
 from gateway.core.principal import Principal
-from gateway.core.quota.holds import Amounts
+from gateway.core.quota.holds import Checkpoint
 
 
 class Running(Protocol):
@@ -37,7 +37,7 @@ class Streams:
 
     Attributes:
         running: Those of them that wait for something, and can be cut.
-        holds: By request id, what says how much a request used so far, whose hold is to be renewed.
+        holds: By request id, what says how far a request is, whose hold is to be renewed.
         draining: Whether the process is about to stop.
         left_bytes: Returns the bytes in memory of answers that are over.
     """
@@ -49,7 +49,7 @@ class Streams:
         self._empty = asyncio.Event()
         self._empty.set()
         self.running: set[Running] = set()
-        self.holds: dict[str, Callable[[], Amounts]] = {}
+        self.holds: dict[str, Callable[[], Checkpoint]] = {}
         self.draining = False
         self.left_bytes: Callable[[], int] = int
 

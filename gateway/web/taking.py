@@ -13,7 +13,7 @@ from functools import partial
 from gateway.core.call import Call
 from gateway.core.errors import Forbidden, GatewayError, GatewayFault, InvalidRequest, RateLimited
 from gateway.core.quota.amounts import reservation, used
-from gateway.core.quota.holds import ENDED, Amounts, Refused, Reservation
+from gateway.core.quota.holds import ENDED, Checkpoint, Refused, Reservation
 from gateway.core.quota.limits import LimitSet
 from gateway.core.quota.told import refused_in_words, too_much_in_words
 from gateway.web.record import Record
@@ -26,7 +26,7 @@ async def look(services: Services, record: Record, limits: LimitSet) -> None:
     """Note where the limits stand, for an answer to a request that takes nothing from them."""
     if record.principal is not None:
         record.states = await services.holds.look(
-            limits.of_caller(record.principal.address, record.principal.end_user)
+            limits.realm, limits.of_caller(record.principal.address, record.principal.end_user)
         )
 
 
@@ -53,7 +53,7 @@ async def take(services: Services, record: Record, limits: LimitSet, call: Call,
             f"{worst.unbounded}: nobody can say before what this costs at most, and your plan is limited in dollars "
             "(allow_unbounded)."
         )
-    asked = reservation(record.request_id, applied, worst, services.rate_hold)
+    asked = reservation(record.request_id, limits.realm, applied, worst, services.rate_hold)
     answer = await services.holds.reserve(asked)
     record.states = answer.states
     if isinstance(answer, Refused):
@@ -74,22 +74,22 @@ async def give_back(services: Services, record: Record, limits: LimitSet, error:
     if _unserved(record, error):
         record.held = None
         services.metrics.quota.settled("cancelled")
-        await services.holds.cancel(held.id)
+        await services.holds.cancel(held)
         await look(services, record, limits)
         return
     usage, cost = record.bill(services.prices)
     services.metrics.quota.settled("estimated" if usage is not None and usage.estimated else "exact")
-    for over in await services.holds.settle(held.id, used(usage, cost)):
+    for over in await services.holds.settle(held, used(usage, cost)):
         services.metrics.quota.overshot(over)
 
 
-def _so_far(services: Services, record: Record, held: Reservation) -> Amounts:
+def _so_far(services: Services, record: Record, held: Reservation) -> Checkpoint:
     """Return what was used so far: what Claude told, or before that what it costs to have asked."""
     usage = None if record.fold is None else record.fold.usage()
     if usage is None:
-        return held.spent
+        return Checkpoint(held, held.spent)
     model = (record.fold.model if record.fold else None) or record.model
-    return used(usage, services.prices.cost(model, usage))
+    return Checkpoint(held, used(usage, services.prices.cost(model, usage)))
 
 
 def _refusal(asked: Reservation, refused: Refused) -> GatewayError:

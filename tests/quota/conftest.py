@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.quota.holds import ONE_REQUEST, Reservation
+from gateway.core.quota.holds import ONE_REQUEST, Checkpoint, Reservation
 from gateway.quota.memory import MemoryHoldStore
+
+REALM = "acme"
 
 
 class Clock:
@@ -20,6 +22,10 @@ class Clock:
 
 def memory(clock, **bounds):
     return MemoryHoldStore(monotonic=clock, unix=clock, **bounds)
+
+
+async def close(store):
+    """Close what a store has open, if anything."""
 
 
 STORES = {"memory": memory}
@@ -42,35 +48,40 @@ def store(make_store, clock):
 
 
 class At:
-    """A store, spoken to at times that a test says."""
+    """A store, spoken to at times that a test says; all of it is about one tenant."""
 
     def __init__(self, store, clock):
         self.store = store
         self.clock = clock
+        self.asked = {}
+
+    def of(self, request_id):
+        return self.asked.get(request_id, Reservation(request_id, (), realm=REALM))
 
     async def reserve(self, request_id, now, *limits, **amounts):
         self.clock.now = now
-        return await self.store.reserve(Reservation(request_id, limits, **amounts))
+        self.asked[request_id] = Reservation(request_id, limits, **amounts, realm=REALM)
+        return await self.store.reserve(self.asked[request_id])
 
     async def renew(self, ids, now, spent=ONE_REQUEST):
         self.clock.now = now
-        return await self.store.renew(dict.fromkeys(ids, spent))
+        return await self.store.renew([Checkpoint(self.of(request_id), spent) for request_id in ids])
 
     async def settle(self, request_id, now, used=ONE_REQUEST):
         self.clock.now = now
-        return await self.store.settle(request_id, used)
+        return await self.store.settle(self.of(request_id), used)
 
     async def cancel(self, request_id, now):
         self.clock.now = now
-        await self.store.cancel(request_id)
+        await self.store.cancel(self.of(request_id))
 
     async def remaining(self, now, *limits):
         self.clock.now = now
-        return [state.remaining for state in await self.store.look(limits)]
+        return [state.remaining for state in await self.store.look(REALM, limits)]
 
     async def standing(self, now, *limits):
         self.clock.now = now
-        return [(state.used, state.held) for state in await self.store.look(limits)]
+        return [(state.used, state.held) for state in await self.store.look(REALM, limits)]
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from gateway.core.quota.holds import ENDED, FIRST_LEASE, LEASE, Held, Refused, Reservation
+from gateway.core.quota.holds import ENDED, FIRST_LEASE, LEASE, Checkpoint, Held, Refused, Reservation
 from gateway.core.quota.limits import AppliedLimit
 from gateway.core.quota.windows import MINUTE_BUCKETS
-from tests.quota.conftest import Clock
+from tests.quota.conftest import REALM, Clock, close
 
 HOUR, DAY = 3600.0, 86_400.0
 KEYS = ("k1", "k2")
@@ -71,10 +71,13 @@ class Interleavings(RuleBasedStateMachine):
     @initialize(start=st.integers(0, 64 * 100).map(lambda n: n / 64))
     def begin(self, start):
         self.clock.now = self.latest = 1000.0 + start
-        self.run(self.store.renew({}))
+        self.look(KEYS[0])
 
     def run(self, coroutine):
         return self.runner.run(coroutine)
+
+    def look(self, key):
+        return self.run(self.store.look(REALM, limits_of(key)))
 
     def tick(self, step):
         self.clock.now += step
@@ -123,6 +126,7 @@ class Interleavings(RuleBasedStateMachine):
             {"requests": 1, "concurrent": 1, "usd": usd},
             {"requests": 1, "tokens": tokens},
             {"requests": 1, "tokens": tokens // 2, "usd": min(usd, spent)},
+            REALM,
         )
         answer = self.run(self.store.reserve(reservation))
         known = self.requests.get(request_id)
@@ -156,11 +160,16 @@ class Interleavings(RuleBasedStateMachine):
                 assert 0 < answer.retry_after <= (refusing.window or 1.0)
         self.check_states(limits, answer.states)
 
+    def reservation(self, request_id):
+        known = self.requests.get(request_id)
+        return known.reservation if known and known.reservation.id else Reservation(request_id, (), realm=REALM)
+
     @rule(ids=st.sets(IDS, max_size=4), step=STEPS, tokens=TOKENS, usd=DOLLARS)
     def renew(self, ids, step, tokens=0, usd=0):
         self.tick(step)
         spent = {"requests": 1, "tokens": tokens, "usd": usd}
-        unknown = self.run(self.store.renew(dict.fromkeys(sorted(ids), spent)))
+        self.look(KEYS[0])  # who is asked about nothing does not learn what time it is
+        unknown = self.run(self.store.renew([Checkpoint(self.reservation(name), spent) for name in sorted(ids)]))
         alive = {i for i in ids if i in self.requests and self.requests[i].state in {"live", "expired"}}
         assert unknown == ids - alive
         for request_id in alive:
@@ -173,7 +182,8 @@ class Interleavings(RuleBasedStateMachine):
         used = {"requests": 1, "tokens": tokens, "usd": usd} if how == "settle" else {}
         request = self.requests.setdefault(request_id, Request("unknown"))
         before = [max(0, self.amounts(limit)[0] - limit.amount) for limit in request.reservation.limits]
-        over = self.run(self.store.settle(request_id, used) if used else self.store.cancel(request_id))
+        held = self.reservation(request_id)
+        over = self.run(self.store.settle(held, used) if used else self.store.cancel(held))
         if request.state != "ended":
             request.counted = used
         request.state = "ended"
@@ -192,11 +202,12 @@ class Interleavings(RuleBasedStateMachine):
         for request_id in self.requests:
             self.end(request_id, "settle", 0.0)
         for key in KEYS:
-            states = self.run(self.store.look(limits_of(key)))
+            states = self.look(key)
             assert not any(state.held for state in states)
             self.check_states(limits_of(key), states)
 
     def teardown(self):
+        self.run(close(self.store))
         self.runner.close()
 
 

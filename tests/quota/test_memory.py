@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.quota.holds import FIRST_LEASE, HELD_RETRY_AFTER, Held, Refused, Reservation
+from gateway.core.quota.holds import FIRST_LEASE, HELD_RETRY_AFTER, Checkpoint, Held, Refused, Reservation
 from gateway.core.quota.limits import AppliedLimit
 from tests.quota.conftest import At, memory
 
@@ -32,12 +32,13 @@ def at_store(clock):
 
 async def test_operations_finish_without_a_task_switch(clock):
     store = memory(clock)
+    held = Reservation("a", (address(1),))
     for operation in (
-        store.reserve(Reservation("a", (address(1),))),
-        store.renew({"a": {}}),
-        store.settle("a", {}),
-        store.cancel("a"),
-        store.look((address(1),)),
+        store.reserve(held),
+        store.renew([Checkpoint(held, {})]),
+        store.settle(held, {}),
+        store.cancel(held),
+        store.look("t", (address(1),)),
     ):
         with pytest.raises(StopIteration):
             operation.send(None)

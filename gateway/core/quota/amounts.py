@@ -16,17 +16,20 @@ from gateway.core.quota.limits import NANO, AppliedLimit, Unit
 from gateway.core.quota.worst import Worst
 
 
-def reservation(request_id: str, limits: tuple[AppliedLimit, ...], worst: Worst | None, rate_hold: int) -> Reservation:
+def reservation(
+    request_id: str, realm: str, limits: tuple[AppliedLimit, ...], worst: Worst | None, rate_hold: int
+) -> Reservation:
     """Return what a request holds.
 
     Args:
         request_id: Its id.
+        realm: Whose limits they are.
         limits: What applies to it.
         worst: The most that it can use; None for one that generates nothing and takes no slot.
         rate_hold: Most output tokens that it holds of a rate.
     """
     if worst is None:
-        return Reservation(request_id, limits, ONE_REQUEST)
+        return Reservation(request_id, limits, ONE_REQUEST, realm=realm)
     output = min(worst.output_tokens, rate_hold)
     rest = worst.usd_nano - worst.input_usd_nano
     usual = worst.input_usd_nano + ceil(rest * output / max(1, worst.output_tokens))
@@ -36,6 +39,7 @@ def reservation(request_id: str, limits: tuple[AppliedLimit, ...], worst: Worst 
         {**ONE_STREAM, **_tokens(worst.input_tokens, worst.output_tokens), "usd": worst.usd_nano},
         {**ONE_REQUEST, **_tokens(worst.entered_tokens, output), "usd": usual},
         {**ONE_REQUEST, **_tokens(worst.entered_tokens, 0), "usd": worst.input_usd_nano},
+        realm,
     )
 
 

@@ -24,7 +24,7 @@ The first lease is short, so that a worker which dies between ``reserve`` and it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
@@ -59,6 +59,8 @@ class Reservation(NamedTuple):
         budgets: What it holds of periods, which is the most that it can use, and of slots.
         rates: What it holds of sliding windows; the most that it can use would let hardly anybody else in.
         spent: What counts if its lease runs out before anybody says more: what it costs to have asked.
+        realm: Whose limits they are, as :attr:`~gateway.core.quota.limits.LimitSet.realm`: what a shared store keeps
+            together.
     """
 
     id: str
@@ -66,10 +68,23 @@ class Reservation(NamedTuple):
     budgets: Amounts = ONE_STREAM
     rates: Amounts = ONE_REQUEST
     spent: Amounts = ONE_REQUEST
+    realm: str = ""
 
     def amount(self, limit: AppliedLimit) -> int:
         """Return what is held of a limit."""
         return (self.budgets if limit.window is None else self.rates).get(limit.unit, 0)
+
+
+class Checkpoint(NamedTuple):
+    """What a running request says of itself.
+
+    Attributes:
+        held: What it holds, so that a store which has lost that can hold it again.
+        spent: What it used so far.
+    """
+
+    held: Reservation
+    spent: Amounts
 
 
 class LimitState(NamedTuple):
@@ -146,18 +161,18 @@ class HoldStore(Protocol):
         """Hold everything that ``reservation`` asks for, or nothing."""
         ...
 
-    async def renew(self, checkpoints: Mapping[str, Amounts]) -> frozenset[str]:
+    async def renew(self, checkpoints: Sequence[Checkpoint]) -> frozenset[str]:
         """Prolong leases to :data:`LEASE` from now, and note what was used; return ids not known or ended."""
         ...
 
-    async def settle(self, request_id: str, used: Amounts) -> tuple[Overshoot, ...]:
+    async def settle(self, held: Reservation, used: Amounts) -> tuple[Overshoot, ...]:
         """End the hold and count what was used; return the budgets that this took past their limit."""
         ...
 
-    async def cancel(self, request_id: str) -> None:
+    async def cancel(self, held: Reservation) -> None:
         """End the hold and give back everything."""
         ...
 
-    async def look(self, limits: tuple[AppliedLimit, ...]) -> tuple[LimitState, ...]:
+    async def look(self, realm: str, limits: tuple[AppliedLimit, ...]) -> tuple[LimitState, ...]:
         """Return where limits stand, and hold nothing."""
         ...
