@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up one thing that Make cannot: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | node
+# Set up one thing that Make cannot: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | node | redis
 # What is there already is left alone. As root on Debian or Ubuntu missing packages are installed; else it is said which
 # ones are missing. Without a Python nothing works; without the others the tests that need them are skipped, but in CI.
 set -euo pipefail
@@ -72,6 +72,12 @@ setup_nginx() {
     if command -v systemctl >/dev/null; then systemctl disable --quiet nginx 2>/dev/null || true; fi
 }
 
+setup_redis() {
+    command -v redis-server >/dev/null || command -v valkey-server >/dev/null && return
+    if can_install; then without_services need Redis redis-server; else want Redis redis-server; fi
+    if command -v systemctl >/dev/null; then systemctl disable --quiet redis-server 2>/dev/null || true; fi
+}
+
 setup_node() {
     local project
     for project in tests/*/package-lock.json web/package-lock.json; do
@@ -98,9 +104,9 @@ npm_packages() { # DIRECTORY: once for each lock file
 }
 
 case "${1:-}" in
-    venv | browser | nginx | node) "setup_$1" "${@:2}" ;;
+    venv | browser | nginx | node | redis) "setup_$1" "${@:2}" ;;
     *)
-        echo "usage: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | node" >&2
+        echo "usage: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | node | redis" >&2
         exit 2
         ;;
 esac

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+from uuid import uuid4
+
 import pytest
 
 from gateway.core.quota.holds import ONE_REQUEST, Checkpoint, Reservation
 from gateway.quota.memory import MemoryHoldStore
+from gateway.quota.redis_link import RedisLink
+from gateway.quota.redis_store import Clocks, RedisHoldStore
+from gateway.tasks import TaskOwner
+from tests.support.redis import MISSING, SERVER, redis_server
 
 REALM = "acme"
 
@@ -24,11 +31,27 @@ def memory(clock, **bounds):
     return MemoryHoldStore(monotonic=clock, unix=clock, **bounds)
 
 
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory):
+    """Return a Redis of this process' tests; each store in it has keys of its own."""
+    if SERVER is None:
+        pytest.skip(MISSING)
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+def in_redis(server, clock, **bounds):
+    owner = TaskOwner(lambda error: pytest.fail(repr(error)))
+    return RedisHoldStore(RedisLink(server.url, prefix=uuid4().hex), owner.spawn, clocks=Clocks(clock, clock), **bounds)
+
+
 async def close(store):
-    """Close what a store has open, if anything."""
+    """Close a store's connections, if it has any."""
+    if isinstance(store, RedisHoldStore):
+        await store._link.close()
 
 
-STORES = {"memory": memory}
+STORES = ("memory", "redis")
 
 
 @pytest.fixture
@@ -39,12 +62,14 @@ def clock():
 @pytest.fixture(params=STORES)
 def make_store(request):
     """Return what makes an empty store with a clock."""
-    return STORES[request.param]
+    return memory if request.param == "memory" else partial(in_redis, request.getfixturevalue("redis"))
 
 
 @pytest.fixture
-def store(make_store, clock):
-    return make_store(clock)
+async def store(make_store, clock):
+    made = make_store(clock)
+    yield made
+    await close(made)
 
 
 class At:

@@ -1,0 +1,79 @@
+"""A real Redis, or Valkey, as a process of the test: it can be frozen, killed and started anew."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+PATIENCE = 30.0
+SERVER = shutil.which("redis-server") or shutil.which("valkey-server")
+MISSING = "no Redis here; `make test` installs it"
+
+
+class RedisServer:
+    """One server on a socket of its own, without anything on disk.
+
+    Attributes:
+        url: As a client is told it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._socket = directory / "redis.sock"
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"unix://{self._socket}"
+
+    def start(self, *options: str) -> None:
+        """Start it, empty, and wait until it answers."""
+        assert SERVER is not None
+        command = [SERVER, "--port", "0", "--unixsocket", str(self._socket), "--save", "", "--appendonly", "no"]
+        self._process = subprocess.Popen(
+            [*command, "--daemonize", "no", *options], cwd=self._directory, stdout=subprocess.PIPE
+        )
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if b"eady to accept connections" in line:
+                return
+        raise AssertionError("it did not start")
+
+    def freeze(self) -> None:
+        """Have it neither answer nor close anything."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self._process is not None and self._process.poll() is None:
+            self._signal(signal.SIGKILL)
+            self._process.wait(PATIENCE)
+        if self._process is not None and self._process.stdout is not None:
+            self._process.stdout.close()
+        self._process = None
+
+    def ask(self, *words: str | int):
+        """Ask it something, as an operator would."""
+        with redis.Redis(unix_socket_path=str(self._socket), decode_responses=True) as client:
+            return client.execute_command(*words)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+
+@contextmanager
+def redis_server(directory: Path) -> Iterator[RedisServer]:
+    """Run a server."""
+    server = RedisServer(directory)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
