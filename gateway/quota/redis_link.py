@@ -20,9 +20,16 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
+from gateway.core.errors import StoreUnavailable
 from gateway.quota.failure import unavailable
 
 Word = str | bytes | int
+# Connections beside the others, for what those wait for.
+_AHEAD = 2
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    return unavailable(f"{type(error).__name__}: {error}")
 
 
 class RedisLink:
@@ -41,6 +48,7 @@ class RedisLink:
             url, retry=Retry(NoBackoff(), 0), protocol=2, socket_timeout=None, socket_connect_timeout=None
         )
         self._room = asyncio.Semaphore(most)
+        self._ahead = asyncio.Semaphore(_AHEAD)
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
 
@@ -49,29 +57,34 @@ class RedisLink:
         """Connections that are open."""
         return len(self._open)
 
-    async def call(self, *words: Word) -> Any:
+    async def call(self, *words: Word, ahead: bool = False) -> Any:
         """Make one call.
 
         Raises:
             StoreUnavailable: It was not answered, or with an error.
             NoScriptError: The server does not have the script that was named.
         """
-        return (await self.calls([words]))[0]
+        return (await self.calls([words], ahead=ahead))[0]
 
-    async def calls(self, commands: list[tuple[Word, ...]]) -> list[Any]:
-        """Make several calls in one round trip; the first error among the answers is raised."""
+    async def calls(self, commands: list[tuple[Word, ...]], *, ahead: bool = False) -> list[Any]:
+        """Make several calls in one round trip; the first error among the answers is raised.
+
+        Args:
+            commands: The words of each.
+            ahead: Do not wait behind calls that wait for these.
+        """
         # hiredis takes a sequence of words; its types know a single one.
         packed = b"".join([pack_command(cast("tuple[str]", words)) for words in commands])
-        async with self._room:
+        async with self._ahead if ahead else self._room:
             try:
                 replies = await self._exchange(packed, len(commands))
             except (RedisError, OSError) as error:
-                raise unavailable(f"{type(error).__name__}: {error}") from error
+                raise _unavailable(error) from error
         for reply in replies:
             if isinstance(reply, NoScriptError):
                 raise reply
             if isinstance(reply, Exception):
-                raise unavailable(str(reply))
+                raise _unavailable(reply)
         return replies
 
     async def _exchange(self, packed: bytes, answers: int) -> list[Any]:

@@ -28,7 +28,7 @@ Rebuild = Callable[[str], Awaitable[Mapping[str, int]]]
 """Given a realm, says what was used in the day and the month that are, by the counter's key: only what has ended."""
 
 # Seconds.
-_PATIENCE = 0.2  # shorter than a request's time limit, so that waiting is not taken for a slow store
+_PATIENCE = 0.15  # shorter than a request's time limit, so that waiting is not taken for a slow store
 _LOCK = 10.0
 _LOOK_EVERY = 0.02
 _AGAIN = 1.0
@@ -102,9 +102,11 @@ class Rebuilder:
 
     async def _turn(self, realm: str, prefix: str) -> bool:
         """Take the lock and fill the counters; return whether they are complete."""
+        if await self._link.call("EXISTS", f"{prefix}generation", ahead=True):
+            return True
         owner = uuid4().hex
-        if not await self._link.call("SET", f"{prefix}lock", owner, "NX", "PX", round(_LOCK * 1000)):
-            return bool(await self._link.call("EXISTS", f"{prefix}generation"))
+        if not await self._link.call("SET", f"{prefix}lock", owner, "NX", "PX", round(_LOCK * 1000), ahead=True):
+            return False
         used = await self._rebuild(realm)
         if not await self._load(prefix, owner, list(used.items())):
             return False
@@ -120,7 +122,7 @@ class Rebuilder:
             generation = owner if start + _AT_ONCE >= len(used) else ""
             values = orjson.dumps([self._value(key, amount) for key, amount in some])
             call = Call("load", keys, (common, told, values, owner, generation))
-            if parsed((await run(self._link, call))[0]).kind != "LOADED":
+            if parsed((await run(self._link, call, ahead=True))[0]).kind != "LOADED":
                 return False
         return True
 

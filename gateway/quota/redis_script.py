@@ -34,20 +34,20 @@ def _script(name: Name) -> _Script:
     return _Script(text, sha1(text, usedforsecurity=False).hexdigest())
 
 
-async def run(link: RedisLink, *calls: Call) -> list[bytes]:
-    """Run scripts in one round trip; return what each says.
+async def run(link: RedisLink, *calls: Call, ahead: bool = False) -> list[bytes]:
+    """Run scripts in one round trip, if need be ``ahead`` of those that wait for a connection; return what each says.
 
     Raises:
         StoreUnavailable: Not all of them were answered.
     """
     commands = [_command(call) for call in calls]
     try:
-        return await link.calls(commands)
+        return await link.calls(commands, ahead=ahead)
     except NoScriptError:
         # A server that was started, or failed over to, since; steps that were made may come twice.
         names: list[Any] = sorted({call.script for call in calls})
-        await link.calls([("SCRIPT", "LOAD", _script(name).text) for name in names])
-        return await link.calls(commands)
+        await link.calls([("SCRIPT", "LOAD", _script(name).text) for name in names], ahead=ahead)
+        return await link.calls(commands, ahead=ahead)
 
 
 def _command(call: Call) -> tuple[Word, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import cycle
 from uuid import uuid4
 
 import pytest
@@ -40,18 +41,63 @@ def redis(tmp_path_factory):
         yield server
 
 
+@pytest.fixture
+def own_redis(tmp_path):
+    """Return a server that a test may do anything to."""
+    if SERVER is None:
+        pytest.skip(MISSING)
+    with redis_server(tmp_path) as server:
+        yield server
+
+
 def in_redis(server, clock, **bounds):
+    return _of_process(server, uuid4().hex, Clocks(clock, clock), bounds)
+
+
+class Processes:
+    """Several processes on one Redis, whose own clocks are far apart; each operation is another one's."""
+
+    def __init__(self, server, clock, **bounds):
+        prefix = uuid4().hex
+        skews = (0.0, 40 * 86_400.0, -3 * 86_400.0)
+        clocks = [Clocks(lambda skew=skew: clock.now + skew, clock) for skew in skews]
+        self.stores = [_of_process(server, prefix, each, bounds) for each in clocks]
+        self._turns = cycle(self.stores)
+
+    def __getattr__(self, operation):
+        return getattr(next(self._turns), operation)
+
+
+def _of_process(server, prefix, clocks, bounds):
     owner = TaskOwner(lambda error: pytest.fail(repr(error)))
-    return RedisHoldStore(RedisLink(server.url, prefix=uuid4().hex), owner.spawn, clocks=Clocks(clock, clock), **bounds)
+    return RedisHoldStore(RedisLink(server.url, prefix=prefix), owner.spawn, clocks=clocks, **bounds)
+
+
+@pytest.fixture
+async def process(redis):
+    """Return what makes the store of one more process; all of them share their keys."""
+    prefix, links = uuid4().hex, []
+    owner = TaskOwner(lambda error: pytest.fail(repr(error)))
+
+    def make(clocks=None, most=16, **options):
+        links.append(RedisLink(redis.url, most, prefix))
+        return RedisHoldStore(links[-1], owner.spawn, clocks=clocks, **options)
+
+    make.prefix = prefix
+    yield make
+    await owner.close()
+    for link in links:
+        await link.close()
 
 
 async def close(store):
     """Close a store's connections, if it has any."""
-    if isinstance(store, RedisHoldStore):
-        await store._link.close()
+    for each in store.stores if isinstance(store, Processes) else [store]:
+        if isinstance(each, RedisHoldStore):
+            await each._link.close()
 
 
-STORES = ("memory", "redis")
+STORES = {"memory": None, "redis": in_redis, "processes": Processes}
 
 
 @pytest.fixture
@@ -62,7 +108,8 @@ def clock():
 @pytest.fixture(params=STORES)
 def make_store(request):
     """Return what makes an empty store with a clock."""
-    return memory if request.param == "memory" else partial(in_redis, request.getfixturevalue("redis"))
+    make = STORES[request.param]
+    return memory if make is None else partial(make, request.getfixturevalue("redis"))
 
 
 @pytest.fixture

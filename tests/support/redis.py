@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import redis
 
@@ -77,3 +79,50 @@ def redis_server(directory: Path) -> Iterator[RedisServer]:
         yield server
     finally:
         server.kill()
+
+
+class LateAnswers:
+    """A way to a server on which answers can be held back: what is asked is done, and nobody hears of it.
+
+    Attributes:
+        url: As a client is told it.
+        answered: Cleared, answers wait until it is set again.
+    """
+
+    def __init__(self, server: RedisServer, directory: Path) -> None:
+        self._server = server
+        self._socket = directory / "late.sock"
+        self._listening: asyncio.Server | None = None
+        self._ways: set[asyncio.Task[None]] = set()
+        self.url = f"unix://{self._socket}"
+        self.answered = asyncio.Event()
+        self.answered.set()
+
+    async def __aenter__(self) -> Self:
+        self._listening = await asyncio.start_unix_server(self._connected, self._socket)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._listening is not None
+        self._listening.close()
+        for way in tuple(self._ways):
+            way.cancel()
+        await asyncio.gather(*self._ways, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind = await asyncio.open_unix_connection(self._server.url.removeprefix("unix://"))
+        loop = asyncio.get_running_loop()
+        for way in (self._carry(reader, behind[1], None), self._carry(behind[0], writer, self.answered)):
+            task = loop.create_task(way)
+            self._ways.add(task)
+
+    async def _carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event | None
+    ) -> None:
+        try:
+            while data := await reader.read(65536):
+                if gate is not None:
+                    await gate.wait()
+                writer.write(data)
+        finally:
+            writer.close()

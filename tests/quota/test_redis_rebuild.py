@@ -1,0 +1,113 @@
+"""How a store that was lost is filled again: by one, however many notice, and without anybody waiting long."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.core.errors import StoreUnavailable
+from gateway.core.quota.holds import Held, Reservation
+from gateway.core.quota.limits import AppliedLimit
+from gateway.quota.failure import StoreIncomplete
+from tests.support.observed import eventually
+
+REALM = "acme"
+
+
+def budget(n=0, amount=1000):
+    return AppliedLimit(f"user:acme:{n}:usd:day", "user-usd-per-day", "user", "usd", amount, None, "day")
+
+
+def asking(request_id, realm=REALM):
+    return Reservation(request_id, (budget(),), {"usd": 100}, realm=realm)
+
+
+async def answered(ask):
+    """Return the first answer that is one."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await ask()
+            except StoreIncomplete:
+                continue
+
+
+async def admitted(store, asked):
+    return await answered(lambda: store.reserve(asked))
+
+
+async def test_ten_thousand_counters_are_loaded_before_the_first_is_asked_for(process):
+    async def rebuild(_):
+        return {budget(n).key: n for n in range(10_000)}
+
+    store = process(rebuild=rebuild)
+    limits = tuple(budget(n) for n in (0, 499, 500, 9_999))
+    states = await answered(lambda: store.look(REALM, limits))
+    assert [state.used for state in states] == [0, 499, 500, 9_999]
+
+
+async def test_whoever_waits_for_books_that_are_slow_is_told_so_and_other_tenants_do_not_notice(process):
+    begin = asyncio.Event()
+
+    async def rebuild(realm):
+        if realm == REALM:
+            await begin.wait()
+        return {budget().key: 950}
+
+    store = process(rebuild=rebuild)
+    with pytest.raises(StoreIncomplete) as told:
+        await store.reserve(asking("a"))
+    assert "being loaded" in told.value.detail
+    assert not isinstance(await store.reserve(asking("a", "other")), Held)
+    begin.set()
+    assert (await admitted(store, asking("a"))).spent
+
+
+async def test_without_the_books_nobody_is_let_in_and_they_are_not_asked_by_each_request(process):
+    asked = []
+
+    async def rebuild(_):
+        asked.append(1)
+        if len(asked) == 1:
+            raise OSError("the books are closed")
+        return {}
+
+    store = process(rebuild=rebuild)
+    for n in range(5):
+        with pytest.raises(StoreUnavailable):
+            await store.reserve(asking(f"r{n}"))
+    assert isinstance(await admitted(store, asking("b")), Held)
+    assert len(asked) == 2
+
+
+async def test_another_process_takes_over_from_one_that_died_while_it_filled(redis, process):
+    prefix = f"{{{process.prefix}:{REALM}}}:"
+    redis.ask("SET", f"{prefix}lock", "somebody who died", "PX", 300)
+    assert isinstance(await admitted(process(), asking("a")), Held)
+
+
+async def test_one_that_lost_its_turn_does_not_overwrite_what_the_next_one_loaded(redis, process):
+    prefix = f"{{{process.prefix}:{REALM}}}:"
+    slow, going = asyncio.Event(), asyncio.Event()
+
+    async def late(_):
+        going.set()
+        await slow.wait()
+        return {budget().key: 1}
+
+    async def rebuild(_):
+        return {budget().key: 500}
+
+    first = process(rebuild=late)
+    with pytest.raises(StoreIncomplete):
+        await first.reserve(asking("a"))
+    await going.wait()
+    redis.ask("DEL", f"{prefix}lock")
+    second = process(rebuild=rebuild)
+    await second.reserve(asking("b"))
+    slow.set()
+    await eventually(lambda: not first._rebuilder._running)
+    await admitted(first, asking("a"))
+    (state,) = await second.look(REALM, (budget(),))
+    assert (state.used, state.held) == (500, 200)
