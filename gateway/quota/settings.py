@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,3 +39,17 @@ class LimitStoreSettings(BaseModel):
         20_000, description="Ended requests remembered, against late and repeated calls (150 bytes each)."
     )
     tombstone_ttl: Seconds = Field(3600.0, description="How long they are remembered; longer than the longest stream.")
+    on_store_failure: Literal["deny", "allow", "local"] = Field(
+        "deny",
+        description="What becomes of requests while the shared store is away: deny refuses them with 503, allow lets "
+        "all in, local lets in this process' share of each limit (needs replicas). What they use is counted later.",
+    )
+    store_timeout: Seconds = Field(
+        0.25, description="Longest time that the shared store may take; nothing waits for one that failed three times."
+    )
+    replicas: _Many = Field(
+        1, description='Processes that share the store, all workers of all machines, for on_store_failure = "local".'
+    )
+    store_connections: _Many = Field(
+        16, description="Connections of each process to the shared store; each has one call of about 0.2 ms at a time."
+    )
