@@ -102,10 +102,14 @@ class Rebuilder:
 
     async def _turn(self, realm: str, prefix: str) -> bool:
         """Take the lock and fill the counters; return whether they are complete."""
+        owner, lock = uuid4().hex, f"{prefix}lock"
+        taken = await self._link.call("SET", lock, owner, "NX", "PX", round(_LOCK * 1000), ahead=True)
+        # Asked after the lock was taken: whoever had it before has said this before it was let go.
         if await self._link.call("EXISTS", f"{prefix}generation", ahead=True):
+            if taken:
+                await self._link.call("DEL", lock, ahead=True)
             return True
-        owner = uuid4().hex
-        if not await self._link.call("SET", f"{prefix}lock", owner, "NX", "PX", round(_LOCK * 1000), ahead=True):
+        if not taken:
             return False
         used = await self._rebuild(realm)
         if not await self._load(prefix, owner, list(used.items())):
