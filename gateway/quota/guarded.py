@@ -43,8 +43,8 @@ OnFailure = Literal["deny", "allow", "local"]
 Operation = Literal["reserve", "renew", "settle", "cancel", "look", "ping"]
 T = TypeVar("T")
 
-# Three in a row are no accident; a store that is away is asked again after a second, and then more seldom.
-_BREAKER = BreakerPolicy(failures=3, error_rate=0, window=10, min_calls=1, cooldown=1.0, max_cooldown=8.0)
+# Three in a row are no accident. Looking whether the store is back costs no request anything, so that is often.
+_BREAKER = BreakerPolicy(failures=3, error_rate=0, window=10, min_calls=1, cooldown=0.25, max_cooldown=1.0)
 
 _AGAIN = 1.0  # seconds until a store that lacked what a tenant used is told again
 
