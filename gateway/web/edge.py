@@ -27,7 +27,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SERVED = (
     "POST /v1/messages, POST /v1/messages/count_tokens, GET /v1/models, GET /v1/models/{id}, "
-    "GET and POST /api/chat/stream, GET /health"
+    "GET and POST /api/chat/stream, GET /api/quota, GET /health"
 )
 
 _UNFORESEEN = "Something went wrong inside the gateway. Its operator can find it by the request id."

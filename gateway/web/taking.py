@@ -71,6 +71,8 @@ async def give_back(services: Services, record: Record, limits: LimitSet, error:
     if held is None:
         return
     services.streams.holds.pop(held.id, None)
+    if isinstance(error, GatewayError):
+        record.fail(error)
     if _unserved(record, error):
         record.held = None
         services.metrics.quota.settled("cancelled")
