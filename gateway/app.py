@@ -26,8 +26,8 @@ from gateway.core.quota.calendar import Calendar
 from gateway.core.quota.holds import FIRST_LEASE, HoldStore
 from gateway.core.quota.share import shared_default, shared_plan
 from gateway.core.units import zone_of
+from gateway.database.opening import open_database
 from gateway.generation import Gateway, Generation
-from gateway.identity.database import open_database
 from gateway.identity.directory import Directory
 from gateway.identity.pepper import load_peppers
 from gateway.identity.records import Cut
@@ -83,7 +83,7 @@ async def running(config: Config, log_to: Log) -> AsyncIterator[Gateway]:
 
     Raises:
         ListenError: An address is taken.
-        IdentityError: The database or the pepper cannot be used.
+        StoreError: The database or the pepper cannot be used.
     """
     async with AsyncExitStack() as stack:
         # Bound first, because a taken port is the commonest mistake; connections are refused until the last step.
@@ -110,7 +110,7 @@ async def assembled(config: Config, log_to: Log, kept: Kept | None = None) -> As
         kept: What an earlier configuration leaves to this one.
 
     Raises:
-        IdentityError: The database or the pepper cannot be used.
+        StoreError: The database or the pepper cannot be used.
     """
     async with AsyncExitStack() as stack:
         kept = kept or _kept(config, stack)
@@ -160,7 +160,7 @@ def open_store(config: Config, stack: AsyncExitStack | ExitStack) -> tuple[Store
     """Open the tenants and keys, and make what is missing.
 
     Raises:
-        IdentityError: The database or the pepper cannot be used.
+        StoreError: The database or the pepper cannot be used.
     """
     engine = open_database(config.database_url, busy_timeout=config.keys.busy_timeout)
     stack.callback(engine.dispose)

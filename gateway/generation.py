@@ -139,7 +139,7 @@ class Gateway:
         """Make the first generation; it takes connections with ``open``.
 
         Raises:
-            IdentityError: The database or the pepper cannot be used.
+            StoreError: The database or the pepper cannot be used.
         """
         self._lifetime = AsyncExitStack()
         self._generation = await self._lifetime.enter_async_context(self._assemble(config, log_to))
@@ -159,7 +159,7 @@ class Gateway:
 
         Raises:
             ReloadRefused: It cannot be served with.
-            IdentityError: Its database or its pepper cannot be used.
+            StoreError: Its database or its pepper cannot be used.
             ListenError: Its connections cannot be taken.
         """
         _refuse_fixed(self._config, config)

@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from gateway.app import running
+from gateway.database.errors import StoreError
 from gateway.generation import ReloadRefused, _refuse_unwell
-from gateway.identity.errors import IdentityError
 from tests.support.gateway import configuration
 from tests.support.observed import Outcomes
 from tests.support.raw_client import connected, request_bytes
@@ -66,7 +66,7 @@ async def test_what_cannot_change_while_running_is_refused_by_name(tmp_path, ser
 
 async def test_a_configuration_whose_database_cannot_be_had_is_refused(tmp_path):
     async with running(config(tmp_path), Outcomes()) as gateway, aiohttp.ClientSession() as http:
-        with pytest.raises(IdentityError):
+        with pytest.raises(StoreError):
             await gateway.reload(config(tmp_path, database_url="sqlite:////proc/nothing/keys.db"), Outcomes())
         async with http.get(f"{gateway.url}/health") as health:
             assert health.status == 200

@@ -21,8 +21,8 @@ from gateway.cli.errors import OperatorError
 from gateway.config import Config, ConfigError, load_config
 from gateway.core.keys import Peppers
 from gateway.core.units import parse_duration
-from gateway.identity.database import open_database
-from gateway.identity.errors import IdentityError, Refused
+from gateway.database.errors import Refused, StoreError
+from gateway.database.opening import open_database
 from gateway.identity.pepper import load_peppers
 from gateway.identity.store import Store
 
@@ -69,7 +69,7 @@ def opened(config_file: Path | None, env_file: Path | None) -> Iterator[tuple[Co
             yield config, Store(engine, actor=f"cli:{_user()}")
         finally:
             engine.dispose()
-    except (ConfigError, IdentityError) as error:
+    except (ConfigError, StoreError) as error:
         raise OperatorError(str(error)) from error
 
 

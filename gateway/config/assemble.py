@@ -44,8 +44,9 @@ class Config(BaseSettings):
     )
     database_url: Annotated[str, Confidential()] = Field(
         "",
-        examples=["sqlite:////var/lib/tokenweir/tokenweir.db"],
-        description=f"SQLAlchemy URL of tenants and keys; unset is the SQLite file {DATABASE_FILE} in data_dir.",
+        examples=["postgresql://tokenweir:password@db.internal/tokenweir"],
+        description=f"Tenants and keys: sqlite:///path, or postgresql://user:password@host/name, which needs an extra: "
+        f"pip install 'tokenweir[postgresql]'. Unset is the SQLite file {DATABASE_FILE} in data_dir.",
     )
     database_url_file: str | None = Field(
         None, examples=["/run/secrets/database_url"], description="File that holds database_url."

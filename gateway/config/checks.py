@@ -12,8 +12,8 @@ from gateway.config.kinds import misfits, missing_extra
 from gateway.core.addresses import is_loopback
 from gateway.core.plans import Limits, Plan
 from gateway.core.quota.share import counted_limits
-from gateway.identity.database import path_of
-from gateway.identity.errors import Refused
+from gateway.database.address import parse_address
+from gateway.database.errors import Refused
 from gateway.upstream.proxy import proxy_for
 from gateway.upstream.settings import UpstreamSettings
 from gateway.web.tls import BadCertificate, server_tls
@@ -82,7 +82,7 @@ def problems(config: Config) -> list[str]:
 def _database(config: Config) -> Iterator[str]:
     """Yield why there can be no such database; whether it is there is not looked at."""
     try:
-        path_of(config.database_url)
+        parse_address(config.database_url)
     except Refused as error:
         yield str(error)
 
