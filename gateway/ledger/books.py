@@ -1,0 +1,202 @@
+"""What the ledger is asked and what is done to it as a whole. Synchronous: for commands and for worker threads.
+
+- Sums are read from ``usage_days`` and from the rows that are not in it yet (``rolled = 0``, an index finds them): none
+  reads what was summed up already.
+- ``roll_up`` marks rows and adds what it marked, in one transaction: each row is in the days once. From then on the row
+  does not change, so one that was ended in the name of a dead worker is left out for ``GRACE``: its worker may live.
+- Every method raises DatabaseFailed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    and_,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gateway.database.errors import database_errors
+from gateway.database.transactions import Access, transaction
+from gateway.ledger.rows import State
+from gateway.ledger.tables import TOKENS, requests, usage_days
+
+# Seconds in which a request that was ended for its worker may still be ended by it; as long as the limits remember one.
+GRACE = 3600.0
+
+By = Literal["day", "model", "key", "user", "tenant"]
+
+_SUMS = (*TOKENS, "cost_nano_usd")
+_KEYS = ("day", "tenant", "key_id", "end_user", "model")
+_BY: dict[By, str] = {"day": "day", "model": "model", "key": "key_id", "user": "end_user", "tenant": "tenant"}
+
+
+class Sum(NamedTuple):
+    """What some requests have used together; what they share is in ``of``."""
+
+    of: tuple[str, ...]
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    thinking_tokens: int
+    cache_read_tokens: int
+    cache_write_5m_tokens: int
+    cache_write_1h_tokens: int
+    web_search_requests: int
+    cost_nano_usd: int
+
+
+class Claimed(NamedTuple):
+    """A request that was ended in the name of a worker that is gone."""
+
+    request_id: str
+    tenant: str
+    worker_id: str
+
+
+class Books:
+    """The whole ledger. The caller disposes of the engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def claim(self, now: float) -> list[Claimed]:
+        """End the requests whose lease is over, at what they had used; of several who ask each gets its own."""
+        ended = {"state": State.CLAIMED, "ended_at": requests.c.lease_until, "kind": "error"}
+        statement = (
+            update(requests)
+            .where(requests.c.state == State.OPEN, requests.c.lease_until < now)
+            .values(**ended, error_code="worker_lost", status=499)
+            .returning(requests.c.request_id, requests.c.tenant, requests.c.worker_id)
+        )
+        with self._transaction("add") as connection:
+            return [Claimed(*row) for row in connection.execute(statement)]
+
+    def request(self, request_id: str) -> Mapping[str, Any] | None:
+        """Return a row by names of columns, None if there is none (any more)."""
+        with self._transaction("read") as connection:
+            statement = select(requests).where(requests.c.request_id == request_id)
+            row = connection.execute(statement).mappings().one_or_none()
+            return None if row is None else dict(row)
+
+    def usage(self, first: str, last: str, by: By, filters: Mapping[str, str] | None = None) -> list[Sum]:
+        """Return sums of all requests that ended, in the order of what they are by.
+
+        Args:
+            first: Day, YYYY-MM-DD.
+            last: Day, included.
+            by: What the requests of a sum share.
+            filters: Values of tenant, key_id, end_user or model; only requests that have them are in the sums.
+        """
+        return self._sums(first, last, (_BY[by],), filters or {})
+
+    def spent(self, first: str, last: str) -> list[Sum]:
+        """Return sums of each day, tenant, key and end user: what budgets are made of when their store was lost.
+
+        Requests that still run are not in them: their own leases bring them back.
+        """
+        return self._sums(first, last, ("day", "tenant", "key_id", "end_user"), {})
+
+    def roll_up(self, now: float, most: int = 2_000) -> int:
+        """Add at most so many rows to their days; return how many. Call it until it returns 0.
+
+        Admissions wait for it with SQLite: it is to take less than the writer's limit.
+        """
+        with self._transaction("change") as connection:
+            following = select(func.coalesce(func.max(requests.c.rolled), 0) + 1)
+            number = int(connection.execute(following).scalar_one())
+            some = select(requests.c.request_id).where(_settled(now)).limit(most)
+            marked = update(requests).where(requests.c.request_id.in_(some), requests.c.rolled == 0)
+            count = connection.execute(marked.values(rolled=number)).rowcount
+            if count:
+                _add(connection, _grouped(requests, requests.c.rolled == number))
+            return count
+
+    def prune(self, before: str) -> int:
+        """Delete the rows of earlier days that are in the sums of their days; return how many."""
+        with self._transaction("change") as connection:
+            statement = delete(requests).where(requests.c.rolled > 0, requests.c.day < before)
+            return connection.execute(statement).rowcount
+
+    def erase(self, end_user: str) -> int:
+        """Forget who an end user was; what was used stays with the key. Return how many rows and sums were changed.
+
+        Rows that a journal holds come back with their user: have it handed over first.
+        """
+        with self._transaction("change") as connection:
+            theirs = usage_days.c.end_user == end_user
+            rows = connection.execute(update(requests).where(requests.c.end_user == end_user).values(end_user=""))
+            anonymous = select(*_days(end_user=False)).where(theirs)
+            _add(connection, anonymous)
+            sums = connection.execute(delete(usage_days).where(theirs))
+            return rows.rowcount + sums.rowcount
+
+    def _sums(self, first: str, last: str, of: tuple[str, ...], filters: Mapping[str, str]) -> list[Sum]:
+        days = select(*_days()).where(usage_days.c.day.between(first, last))
+        recent = _grouped(
+            requests,
+            and_(requests.c.rolled == 0, requests.c.state != State.OPEN, requests.c.day.between(first, last)),
+        )
+        both = days.union_all(recent).subquery()
+        shared = [both.c[name] for name in of]
+        statement = (
+            select(*shared, func.sum(both.c.requests), *(func.sum(both.c[name]) for name in _SUMS))
+            .where(*(both.c[name] == value for name, value in filters.items()))
+            .group_by(*shared)
+            .order_by(*shared)
+        )
+        with self._transaction("read") as connection:
+            rows = connection.execute(statement).all()
+        return [Sum(tuple(row[: len(of)]), *map(int, row[len(of) :])) for row in rows]
+
+    @contextmanager
+    def _transaction(self, access: Access) -> Iterator[Connection]:
+        with database_errors("of the ledger"), transaction(self._engine, access) as connection:
+            yield connection
+
+
+def _settled(now: float) -> ColumnElement[bool]:
+    """Say which rows will not change any more and are in no sum."""
+    for_good = and_(requests.c.state == State.CLAIMED, requests.c.lease_until < now - GRACE)
+    return and_(requests.c.rolled == 0, or_(requests.c.state == State.DONE, for_good))
+
+
+def _grouped(table: Table, where: ColumnElement[bool]) -> Select[Any]:
+    """Return rows as ``usage_days`` has them; the model is the one that answered, if it is known."""
+    model = func.coalesce(table.c.model_answered, table.c.model)
+    keys = [*(table.c[name] for name in _KEYS[:-1]), model]
+    sums = [func.sum(table.c[name]).label(name) for name in _SUMS]
+    labelled = [*keys[:-1], model.label("model")]
+    return select(*labelled, func.count().label("requests"), *sums).where(where).group_by(*keys)
+
+
+def _days(*, end_user: bool = True) -> list[ColumnElement[Any]]:
+    keys: list[ColumnElement[Any]] = [usage_days.c[name] for name in _KEYS]
+    if not end_user:
+        keys = [*keys[:3], literal("").label("end_user"), keys[4]]
+    return [*keys, usage_days.c.requests, *(usage_days.c[name] for name in _SUMS)]
+
+
+def _add(connection: Connection, rows: Select[Any]) -> None:
+    """Add sums to those of their days."""
+    names = [*_KEYS, "requests", *_SUMS]
+    # Not a conflict's WHERE but the parser of SQLite wants one: without it ON could belong to a join.
+    source = rows.subquery()
+    chosen = select(*(source.c[name] for name in names)).where(source.c.requests > 0)
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(usage_days).from_select(names, chosen)
+    added = {name: usage_days.c[name] + statement.excluded[name] for name in ("requests", *_SUMS)}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(_KEYS), set_=added))
