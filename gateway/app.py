@@ -9,7 +9,6 @@ import asyncio
 import hmac
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -33,9 +32,9 @@ from gateway.identity.pepper import load_peppers
 from gateway.identity.records import Cut
 from gateway.identity.store import Store
 from gateway.identity.throttle import FailureThrottle
+from gateway.kept import Kept, open_kept
 from gateway.log import Log
-from gateway.metrics import Metrics, sample_loop_lag
-from gateway.quota.memory import MemoryHoldStore
+from gateway.metrics import sample_loop_lag
 from gateway.relay import RelayLimits
 from gateway.tasks import TaskOwner
 from gateway.upstream.kinds import open_upstream
@@ -58,23 +57,10 @@ from gateway.web.tls import BadCertificate, server_tls
 
 # What thousands of streams used so far takes a while to add up: others run in between.
 _RENEWED_AT_ONCE = 100
+# Of the times that leases are renewed: how often the ledger notes what was used by then.
+_NOTED_EVERY = 3
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What outlives a configuration: limits go on counting, and no counter goes back.
-
-    Attributes:
-        metrics: All metrics.
-        holds: What callers hold of their limits.
-        logs: Every log there was, for the lines that they dropped.
-    """
-
-    metrics: Metrics
-    holds: MemoryHoldStore
-    logs: list[Log]
 
 
 @asynccontextmanager
@@ -88,7 +74,7 @@ async def running(config: Config, log_to: Log) -> AsyncIterator[Gateway]:
     async with AsyncExitStack() as stack:
         # Bound first, because a taken port is the commonest mistake; connections are refused until the last step.
         public, ops = _bound(config.server, stack)
-        kept = _kept(config, stack)
+        kept = await open_kept(config, stack)
         gateway = Gateway(partial(assembled, kept=kept), public, ops)
         server = Runner(create_ops(gateway.shown), config.server)
         stack.push_async_callback(server.cleanup)
@@ -113,7 +99,7 @@ async def assembled(config: Config, log_to: Log, kept: Kept | None = None) -> As
         StoreError: The database or the pepper cannot be used.
     """
     async with AsyncExitStack() as stack:
-        kept = kept or _kept(config, stack)
+        kept = kept or await open_kept(config, stack)
         kept.logs.append(log_to)
         store, peppers = open_store(config, stack)
         tasks = TaskOwner(lambda error: log.error("background task failed", exc_info=error))
@@ -129,26 +115,6 @@ async def assembled(config: Config, log_to: Log, kept: Kept | None = None) -> As
         await generation.public.setup()
         stack.callback(generation.cut)
         yield generation
-
-
-def _kept(config: Config, stack: AsyncExitStack) -> Kept:
-    logs: list[Log] = []
-    metrics = Metrics(
-        config.metrics,
-        known_model=PriceBook(config.prices).known,
-        dropped_log_lines=lambda: sum(log_to.dropped for log_to in logs),
-    )
-    stack.callback(metrics.close)
-    limits = config.limits
-    holds = MemoryHoldStore(
-        Calendar(zone_of(limits.time_zone)),
-        tombstone_ttl=limits.tombstone_ttl,
-        max_tombstones=limits.max_tombstones,
-        max_windows=limits.max_windows,
-        on_expired=metrics.quota.expired,
-    )
-    metrics.quota.watch(lambda: holds.held)
-    return Kept(metrics, holds, logs)
 
 
 def _bound(server: ServerSettings, stack: AsyncExitStack) -> tuple[BoundSocket, BoundSocket]:
@@ -235,9 +201,21 @@ def _services(
         proxies=TrustedProxies(config.server.trusted_proxies),
         holds=holds,
         rate_hold=config.limits.rate_hold,
+        calendar=Calendar(zone_of(config.limits.time_zone)),
+        ledger=kept.ledger.writer,
+        ledger_id=kept.ledger.worker_id,
+        serve_unbooked=config.ledger.on_failure == "serve",
         prices=prices,
         metrics=metrics,
-        telling=Telling(prices, metrics.observe, log_to.log_outcome, _log_fault, config.log.gather, log_to.together),
+        telling=Telling(
+            prices,
+            metrics.observe,
+            log_to.log_outcome,
+            _log_fault,
+            config.log.gather,
+            log_to.together,
+            kept.ledger.writer.complete,
+        ),
         log_fault=_log_fault,
         pseudonym=_pseudonym(peppers),
         streams=streams,
@@ -271,12 +249,17 @@ async def renew(
     every: float = FIRST_LEASE / 2,
 ) -> None:
     """Prolong the holds of what is in flight until cancelled: the first lease is shorter than most streams."""
+    rounds = 0
     while True:
         await asyncio.sleep(every)
+        rounds += 1
         pending = list(streams.holds.items())
         for start in range(0, len(pending), _RENEWED_AT_ONCE):
-            some = pending[start : start + _RENEWED_AT_ONCE]
-            await holds.renew({name: spent() for name, spent in some if name in streams.holds})
+            some = [(name, held) for name, held in pending[start : start + _RENEWED_AT_ONCE] if name in streams.holds]
+            await holds.renew({name: held.used() for name, held in some})
+            if not rounds % _NOTED_EVERY:
+                for _, held in some:
+                    held.note()
             await asyncio.sleep(0)
 
 

@@ -25,6 +25,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -103,12 +104,16 @@ class Books:
         """
         return self._sums(first, last, (_BY[by],), filters or {})
 
-    def spent(self, first: str, last: str) -> list[Sum]:
+    def spent(self, first: str, last: str, *, running: bool) -> list[Sum]:
         """Return sums of each day, tenant, key and end user: what budgets are made of when their store was lost.
 
-        Requests that still run are not in them: their own leases bring them back.
+        Args:
+            first: Day, YYYY-MM-DD.
+            last: Day, included.
+            running: Whether requests that still run count, at their last checkpoint: where the store is the process'
+                own they are those of one that is gone, else their own leases bring them back.
         """
-        return self._sums(first, last, ("day", "tenant", "key_id", "end_user"), {})
+        return self._sums(first, last, ("day", "tenant", "key_id", "end_user"), {}, running=running)
 
     def roll_up(self, now: float, most: int = 2_000) -> int:
         """Add at most so many rows to their days; return how many. Call it until it returns 0.
@@ -144,11 +149,17 @@ class Books:
             sums = connection.execute(delete(usage_days).where(theirs))
             return rows.rowcount + sums.rowcount
 
-    def _sums(self, first: str, last: str, of: tuple[str, ...], filters: Mapping[str, str]) -> list[Sum]:
+    def _sums(
+        self, first: str, last: str, of: tuple[str, ...], filters: Mapping[str, str], *, running: bool = False
+    ) -> list[Sum]:
         days = select(*_days()).where(usage_days.c.day.between(first, last))
         recent = _grouped(
             requests,
-            and_(requests.c.rolled == 0, requests.c.state != State.OPEN, requests.c.day.between(first, last)),
+            and_(
+                requests.c.rolled == 0,
+                true() if running else requests.c.state != State.OPEN,
+                requests.c.day.between(first, last),
+            ),
         )
         both = days.union_all(recent).subquery()
         shared = [both.c[name] for name in of]

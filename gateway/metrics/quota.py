@@ -27,6 +27,8 @@ class QuotaMetrics:
         self._limit, self._tenant = limit, tenant
         self.warn_at = warn_at
         self._holds, self._expired = families.holds, families.expired_holds
+        self._unbooked, self._ledger_waiting = families.unbooked, families.ledger_waiting
+        self._ledger_journal, self._ledger_up = families.ledger_journal, families.ledger_up
         self._settlements = Children(families.settlements)
         self._overshoots, self._overshoot_usd = Children(families.overshoots), Children(families.overshoot_usd)
         self._warnings, self._used = Children(families.quota_warnings), families.quota_used
@@ -54,6 +56,16 @@ class QuotaMetrics:
                 fullest = max(fullest, share)
         if fullest >= 0:
             self._used.labels(self._tenant(tenant)).set(fullest)
+
+    def unbooked(self) -> None:
+        """Count a request that the ledger could not take."""
+        self._unbooked.inc()
+
+    def watch_ledger(self, waiting: Callable[[], int], journal: Callable[[], int], up: Callable[[], bool]) -> None:
+        """Have the state of the ledger read whenever somebody asks for it."""
+        self._ledger_waiting.set_function(waiting)
+        self._ledger_journal.set_function(journal)
+        self._ledger_up.set_function(lambda: float(up()))
 
     def settled(self, kind: Settlement) -> None:
         """Count the end of a hold."""

@@ -35,6 +35,7 @@ class AnswerJob(Job):
             GatewayError: There is no good answer.
         """
         exchange, body, message = await self._read()
+        await self.booked()
         headers = {**returned_headers(exchange.headers), "Cache-Control": "no-store"}
         if self.call.target.partition("?")[0] == _MESSAGES:
             self.record.fold = Fold(entered=self.call.entered_tokens)

@@ -11,9 +11,11 @@ from gateway.core.addresses import TrustedProxies
 from gateway.core.dialects.settings import ChatSettings
 from gateway.core.origins import Origins
 from gateway.core.pricing import PriceBook
+from gateway.core.quota.calendar import Calendar
 from gateway.core.quota.holds import HoldStore
 from gateway.identity.directory import Directory
 from gateway.identity.throttle import FailureThrottle
+from gateway.ledger.writer import Writer
 from gateway.metrics import Metrics
 from gateway.relay import RelayLimits
 from gateway.upstream.routing import Upstreams
@@ -41,6 +43,10 @@ class Services:
     proxies: TrustedProxies
     holds: HoldStore
     rate_hold: int
+    calendar: Calendar
+    ledger: Writer
+    ledger_id: str
+    serve_unbooked: bool
     prices: PriceBook
     metrics: Metrics
     telling: Telling

@@ -67,7 +67,7 @@ def test_usage_is_summed_by_what_is_asked_for_whether_it_was_rolled_up_or_not(bo
 def test_budgets_are_rebuilt_from_what_ended(books, some, rolled):
     if rolled:
         roll_up(books)
-    assert [found.of for found in books.spent(DAY, DAY)] == [
+    assert [found.of for found in books.spent(DAY, DAY, running=False)] == [
         (DAY, "bank", "k3", ""), (DAY, "shop", "k1", "u1"), (DAY, "shop", "k2", "u2")
     ]  # fmt: skip
 
@@ -97,7 +97,7 @@ def test_sums_do_not_read_what_was_rolled_up(books, some, engine):
     """What budgets are rebuilt from stays small: the statement finds new rows by an index."""
     seen = []
     event.listen(engine, "before_cursor_execute", lambda *call: seen.append(call[2:4]))
-    books.spent(DAY, DAY)
+    books.spent(DAY, DAY, running=False)
     if engine.dialect.name == "sqlite":
         statement, values = seen[-1]
         with transaction(engine, "read") as connection:

@@ -236,9 +236,9 @@ async def test_an_answer_that_runs_says_what_it_used_so_far(shop):
     async with scripted_upstream(_begun) as claude, shop(claude, usd_per_month=5) as (caller, _):
         async with caller.post(MESSAGES, {**ASK, "stream": True}) as response:
             services = caller.gateway.services
-            (so_far,) = services.streams.holds.values()
+            (holding,) = services.streams.holds.values()
             await response.content.readuntil(b"Hel")
-            amounts = so_far()
+            amounts = holding.used()
         assert amounts["requests"] == 1
         assert amounts["usd"] == amounts["input_tokens"] * 10**6 + amounts["output_tokens"] * 2 * 10**6
         assert amounts["output_tokens"] > 0
