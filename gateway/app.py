@@ -44,6 +44,7 @@ from gateway.web.body import BodyBudget
 from gateway.web.docs import add_docs
 from gateway.web.edge import decorate, edge
 from gateway.web.entitlements import Entitlements
+from gateway.web.nearly_full import NearlyFull
 from gateway.web.ops import create_ops
 from gateway.web.pages import add_demo
 from gateway.web.routes import add_routes
@@ -166,7 +167,6 @@ def _services(
     prices, workers = PriceBook(config.prices), config.server.workers
     metrics, holds = kept.metrics, kept.holds
     metrics.flow.held_bytes(streams.held_bytes)
-    metrics.quota.warn_at = config.limits.warn_at
     directory = Directory(
         store,
         peppers,
@@ -201,6 +201,7 @@ def _services(
         proxies=TrustedProxies(config.server.trusted_proxies),
         holds=holds,
         rate_hold=config.limits.rate_hold,
+        nearly_full=NearlyFull(config.limits.warn_at, metrics.quota.warned),
         calendar=Calendar(zone_of(config.limits.time_zone)),
         ledger=kept.ledger.writer,
         ledger_id=kept.ledger.worker_id,

@@ -113,7 +113,7 @@ def _tell_limits(record: Record, services: Services, headers: MutableMapping[str
     states = record.standing(services.prices) if whole else record.states
     if states:
         headers.update(ratelimit_headers(states))
-        headers.update(quota_warning(states, services.metrics.quota.warn_at))
+        headers.update(quota_warning(states, services.nearly_full.share))
     if whole and (cost := record.bill(services.prices)[1]) is not None:
         headers["X-Tokenweir-Cost-Usd"] = f"{cost:.9f}"
 

@@ -22,6 +22,7 @@ from gateway.upstream.routing import Upstreams
 from gateway.upstream.settings import TransportSettings
 from gateway.web.body import BodyBudget
 from gateway.web.entitlements import Entitlements
+from gateway.web.nearly_full import NearlyFull
 from gateway.web.settings import ServerSettings
 from gateway.web.streams import Streams
 from gateway.web.telling import Telling
@@ -43,6 +44,7 @@ class Services:
     proxies: TrustedProxies
     holds: HoldStore
     rate_hold: int
+    nearly_full: NearlyFull
     calendar: Calendar
     ledger: Writer
     ledger_id: str

@@ -65,6 +65,7 @@ async def take(services: Services, record: Record, limits: LimitSet, call: Call,
         record.presume(worst.entered_tokens, worst.input_usd_nano)
     services.streams.holds[asked.id] = _Holding(services, record, asked)
     services.metrics.quota.admitted(record.principal.tenant, answer.states)
+    services.nearly_full.look(applied, answer.states, record.principal.tenant, time.time())
     return answer
 
 
