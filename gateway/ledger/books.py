@@ -130,11 +130,14 @@ class Books:
                 _add(connection, _grouped(requests, requests.c.rolled == number))
             return count
 
-    def prune(self, before: str) -> int:
-        """Delete the rows of earlier days that are in the sums of their days; return how many."""
+    def prune(self, before: str, most: int = 2_000) -> int:
+        """Delete at most so many rows of earlier days that are in the sums of their days; return how many.
+
+        Call it until it returns 0.
+        """
+        some = select(requests.c.request_id).where(requests.c.day < before, requests.c.rolled > 0).limit(most)
         with self._transaction("change") as connection:
-            statement = delete(requests).where(requests.c.rolled > 0, requests.c.day < before)
-            return connection.execute(statement).rowcount
+            return connection.execute(delete(requests).where(requests.c.request_id.in_(some))).rowcount
 
     def erase(self, end_user: str) -> int:
         """Forget who an end user was; what was used stays with the key. Return how many rows and sums were changed.

@@ -76,6 +76,7 @@ requests = Table(
     Column("error_code", Text),
     Column("rolled", Integer, nullable=False, server_default="0"),
     Index("ix_requests_rolled", "rolled"),
+    Index("ix_requests_day", "day"),
     Index("ix_requests_open", "lease_until", sqlite_where=text("state = 0"), postgresql_where=text("state = 0")),
     Index(
         "ix_requests_end_user",

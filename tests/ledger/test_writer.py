@@ -20,7 +20,7 @@ from gateway.database.transactions import transaction
 from gateway.ledger.journal import Journal
 from gateway.ledger.rows import State, open_row
 from gateway.ledger.statements import merge
-from gateway.ledger.writer import LedgerUnavailable, Writer
+from gateway.ledger.writer import SWITCH_INTERVAL, LedgerUnavailable, Writer
 from tests.support.postgresql import cluster
 
 from .conftest import admitted, all_rows, checkpoint, completed
@@ -82,7 +82,7 @@ async def test_checkpoints_and_the_end_follow(writer, engine):
     rows = all_rows(engine)
     assert (rows["r1"]["output_tokens"], rows["r1"]["state"]) == (7, State.OPEN)
     assert (rows["other"]["output_tokens"], rows["other"]["state"]) == (20, State.DONE)
-    assert (writer.waiting, writer.journal_depth, writer.lost, writer.ping()) == (0, 0, 0, None)
+    assert (writer.waiting, writer.journal_depth, writer.lost) == (0, 0, 0)
 
 
 async def test_what_comes_together_is_one_transaction(writer, engine):
@@ -102,6 +102,21 @@ async def test_nothing_blocks_the_event_loop(writer):
         writer.checkpoint(admitted(), checkpoint())
         writer.complete(admitted(), completed())
         await writer.close(10)
+
+
+async def test_an_event_loop_that_never_rests_leaves_the_writer_its_turns(writer, engine):
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    try:
+        async with asyncio.timeout(5):
+            for number in range(20):
+                future = writer.admit(admitted(f"r{number}"), checkpoint())
+                while not future.done():
+                    sum(range(50_000))
+                    await asyncio.sleep(0)
+    finally:
+        sys.setswitchinterval(before)
+    assert len(all_rows(engine)) == 20
 
 
 async def test_a_client_that_left_is_not_told(writer, engine):
@@ -163,11 +178,11 @@ async def test_a_postgresql_server_that_is_killed_in_the_middle_loses_and_double
             await asyncio.to_thread(server.start)
         while writer.journal_depth:
             await writer.admit(admitted("waiting"), checkpoint())
+        assert writer.ping() is None
         await writer.close(20)
         rows = all_rows(engine)
         assert sum(row["state"] == State.DONE for row in rows.values()) == 8 * 60
         assert {"first", "without"} <= rows.keys()
-        assert writer.ping() is None
 
 
 async def test_the_journal_is_handed_over_without_new_requests(server, tmp_path):
@@ -212,6 +227,31 @@ async def test_what_a_dead_process_left_in_the_journal_is_in_the_database_soon_a
     await writer.close(10)
     assert set(all_rows(engine)) == {"left", "r1"}
     assert list((tmp_path / "journal").iterdir()) == []
+
+
+async def test_what_a_process_left_that_died_later_is_adopted_on_demand(writer, engine, tmp_path):
+    await writer.admit(admitted(), checkpoint())
+    dead = Journal(tmp_path / "journal", "dead")
+    dead.append([open_row(admitted("left"), checkpoint())])
+    dead.close()
+    assert await asyncio.to_thread(writer.adopt) == 1
+    assert set(all_rows(engine)) == {"left", "r1"}
+
+
+async def test_what_the_dead_left_waits_for_a_database_that_is_away_at_the_start(server, tmp_path):
+    dead = Journal(tmp_path / "journal", "dead")
+    dead.append([open_row(admitted("left"), checkpoint())])
+    dead.close()
+    engine = open_database(server.new_database())
+    await asyncio.to_thread(server.stop)
+    writer = Writer(engine, Journal(tmp_path / "journal", "w2"))
+    await until(writer.ping)
+    await asyncio.to_thread(server.start)
+    await until(lambda: not list((tmp_path / "journal").iterdir()))
+    assert set(all_rows(engine)) == {"left"}
+    await writer.close(10)
+    assert writer.ping() == "stopped"
+    engine.dispose()
 
 
 @pytest.fixture

@@ -52,6 +52,7 @@ def upgrade() -> None:
         sa.Column("rolled", sa.Integer, nullable=False, server_default="0"),
     )
     op.create_index("ix_requests_rolled", "requests", ["rolled"])
+    op.create_index("ix_requests_day", "requests", ["day"])
     op.create_index("ix_requests_open", "requests", ["lease_until"], **_only("state = 0"))
     op.create_index("ix_requests_end_user", "requests", ["end_user"], **_only("end_user <> ''"))
     op.create_table(
