@@ -15,7 +15,6 @@ import os
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -35,7 +34,7 @@ class Journal:
 
     Args:
         directory: Made if it is missing.
-        worker_id: Names the files; no other process has it.
+        worker_id: Names the files, so it holds no slash; no other process has it.
     """
 
     def __init__(self, directory: Path, worker_id: str) -> None:
@@ -100,9 +99,7 @@ class Journal:
     def turn_over(self) -> None:
         """Have what follows go into a new file."""
         with self._lock:
-            if self._file >= 0:
-                self._waiting.append((self._path(), self._file, self._rows))
-                self._file, self._size, self._rows, self._number = -1, 0, 0, self._number + 1
+            self._turn_over()
 
     def close(self) -> None:
         """Let others have what is left."""
@@ -110,6 +107,11 @@ class Journal:
         for _, file, _ in self._waiting:
             os.close(file)
         self._waiting.clear()
+
+    def _turn_over(self) -> None:
+        if self._file >= 0:
+            self._waiting.append((self._path(), self._file, self._rows))
+            self._file, self._size, self._rows, self._number = -1, 0, 0, self._number + 1
 
     def _write(self, data: bytes) -> None:
         if self._file < 0:
@@ -120,23 +122,35 @@ class Journal:
                 written += os.write(self._file, data[written:])
             os.fsync(self._file)
         except OSError:
-            # What is there of it must not count later: its writer is told that it is not there.
-            with suppress(OSError):
-                os.ftruncate(self._file, self._size)
+            self._take_back()
             raise
         self._size += len(data)
 
+    def _take_back(self) -> None:
+        """Remove what is there of rows whose writer is told that they are not; or have what follows go elsewhere."""
+        try:
+            os.ftruncate(self._file, self._size)
+        except OSError:
+            self._turn_over()
+
     def _open(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        while True:
-            file = os.open(self._path(), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            fcntl.flock(file, fcntl.LOCK_EX)
+        while self._file < 0:
+            try:
+                file = os.open(self._path(), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            except FileExistsError:
+                self._number += 1
+                continue
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                _sync_directory(self._directory)
+            except OSError:
+                os.close(file)
+                raise
             if os.fstat(file).st_nlink:
-                break
-            # Another process found it without a lock, took it for a dead one's, and removed it.
-            os.close(file)
-        _sync_directory(self._directory)
-        self._file = file
+                self._file = file
+            else:  # another process found it before the lock, took it for a dead one's, and removed it
+                os.close(file)
 
     def _path(self) -> Path:
         return self._directory / f"{self._worker_id}-{self._number:06}{_SUFFIX}"

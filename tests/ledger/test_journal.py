@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import stat
@@ -113,6 +114,64 @@ def test_a_full_disk_is_told_and_leaves_no_part_of_a_row(journal, tmp_path):
     assert (file.stat().st_size, journal.depth) == (size, 2)
     journal.append(ROWS)
     assert handed_over(journal) == (4, ROWS + ROWS)
+
+
+def test_a_part_of_a_row_that_cannot_be_removed_spoils_no_row_after_it(journal, monkeypatch):
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    journal.append(ROWS)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        patch.setattr(os, "ftruncate", fail)
+        with pytest.raises(JournalFailed, match="Input/output error"):
+            journal.append(ROWS[:1])
+    journal.append(ROWS[1:])
+    assert handed_over(journal)[1] == [*ROWS, ROWS[0], ROWS[1]]
+
+
+def test_a_directory_that_cannot_be_synced_is_told_and_tried_again(journal, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        for _ in range(2):
+            with pytest.raises(JournalFailed, match="No space left"):
+                journal.append(ROWS)
+    journal.append(ROWS)
+    assert handed_over(journal) == (2, ROWS)
+
+
+def test_a_file_that_another_took_for_a_dead_ones_is_made_anew(journal, tmp_path, monkeypatch):
+    """Between making and locking it, another process may find it, lock it, and remove it: it is empty."""
+    lock, other = fcntl.flock, Journal(tmp_path / "journal", "w2")
+
+    def late(file, operation):
+        monkeypatch.undo()
+        assert other.hand_over_of_the_dead(pytest.fail) == 0
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    journal.append(ROWS)
+    assert handed_over(journal) == (2, ROWS)
+
+
+def test_a_file_that_is_gone_by_the_time_it_is_opened_or_locked_was_anothers(journal, tmp_path, monkeypatch):
+    for step, victim in ((os, "open"), (fcntl, "flock")):
+        dead = Journal(tmp_path / "journal", "dead")
+        dead.append(ROWS)
+        dead.close()
+        (path,) = (tmp_path / "journal").glob("dead-*")
+        original = getattr(step, victim)
+
+        def between(*arguments, path=path, original=original):
+            monkeypatch.undo()
+            path.unlink()
+            return original(*arguments)
+
+        monkeypatch.setattr(step, victim, between)
+        assert journal.hand_over_of_the_dead(pytest.fail) == 0
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
