@@ -11,6 +11,7 @@ import asyncio
 import os
 import secrets
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +25,7 @@ from gateway.database.opening import open_database
 from gateway.ledger.books import Books
 from gateway.ledger.journal import Journal
 from gateway.ledger.settings import LedgerSettings
-from gateway.ledger.writer import Writer
+from gateway.ledger.writer import SWITCH_INTERVAL, Writer
 
 # How often it is looked whether the database takes rows, and in how many looks dead workers are looked for.
 _LOOK_EVERY = 1.0
@@ -66,6 +67,7 @@ class Ledger:
     async def tidy(self) -> None:
         """End what dead workers left, and add up what will not change."""
         try:
+            await asyncio.to_thread(self.writer.adopt)
             claimed = await asyncio.to_thread(self.books.claim, time.time())
             if claimed:
                 log.warning("requests of workers that are gone were ended in the ledger", requests=len(claimed))
@@ -98,6 +100,7 @@ async def open_ledger(
     Raises:
         StoreError: The database cannot be used.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL)
     engine = open_database(database_url, busy_timeout=busy_timeout)
     try:
         ledger = Ledger(engine, directory, settings)
