@@ -166,8 +166,17 @@ class Writer:
         await asyncio.to_thread(self._rescuing.join)
         if self._timer is not None:
             self._timer.cancel()
-        if not self._writing.is_alive():
+        if not self._writing.is_alive() and await self._handed_over(within):
             self._journal.close()
+
+    async def _handed_over(self, within: float) -> bool:
+        """Have the database take what the second thread had in its hands when the first one ended."""
+        if not self._journal.depth:
+            return True
+        last = threading.Thread(target=self._hand_over, args=(self._journal.hand_over,), name="ledger", daemon=True)
+        last.start()
+        await asyncio.to_thread(last.join, within)
+        return not last.is_alive()
 
     def _put(self, entry: _Entry) -> None:
         self._queue.put(entry)
