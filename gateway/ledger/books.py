@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import (
@@ -18,11 +19,11 @@ from sqlalchemy import (
     Connection,
     Engine,
     Select,
-    Table,
     and_,
     delete,
     func,
     literal,
+    literal_column,
     or_,
     select,
     true,
@@ -40,9 +41,17 @@ GRACE = 3600.0
 
 By = Literal["day", "model", "key", "user", "tenant"]
 
-_SUMS = (*TOKENS, "cost_nano_usd")
+_SUMS = ("requests", *TOKENS, "cost_nano_usd")
 _KEYS = ("day", "tenant", "key_id", "end_user", "model")
 _BY: dict[By, str] = {"day": "day", "model": "model", "key": "key_id", "user": "end_user", "tenant": "tenant"}
+
+_DAYS: Mapping[str, ColumnElement[Any]] = {name: usage_days.c[name] for name in (*_KEYS, *_SUMS)}
+# A request as ``usage_days`` has it; the model is the one that answered, if it is known.
+_AS_DAYS: Mapping[str, ColumnElement[Any]] = {
+    **{name: requests.c[name] for name in (*_KEYS, *TOKENS, "cost_nano_usd")},
+    "model": func.coalesce(requests.c.model_answered, requests.c.model),
+    "requests": literal_column("1"),
+}
 
 
 class Sum(NamedTuple):
@@ -127,7 +136,7 @@ class Books:
             marked = update(requests).where(requests.c.request_id.in_(some), requests.c.rolled == 0)
             count = connection.execute(marked.values(rolled=number)).rowcount
             if count:
-                _add(connection, _grouped(requests, requests.c.rolled == number))
+                _add(connection, _grouped(_AS_DAYS, requests.c.rolled == number))
             return count
 
     def prune(self, before: str, most: int = 2_000) -> int:
@@ -147,31 +156,21 @@ class Books:
         with self._transaction("change") as connection:
             theirs = usage_days.c.end_user == end_user
             rows = connection.execute(update(requests).where(requests.c.end_user == end_user).values(end_user=""))
-            anonymous = select(*_days(end_user=False)).where(theirs)
-            _add(connection, anonymous)
+            anonymous = {**_DAYS, "end_user": literal("").label("end_user")}
+            _add(connection, select(*anonymous.values()).where(theirs))
             sums = connection.execute(delete(usage_days).where(theirs))
             return rows.rowcount + sums.rowcount
 
     def _sums(
         self, first: str, last: str, of: tuple[str, ...], filters: Mapping[str, str], *, running: bool = False
     ) -> list[Sum]:
-        days = select(*_days()).where(usage_days.c.day.between(first, last))
-        recent = _grouped(
-            requests,
-            and_(
-                requests.c.rolled == 0,
-                true() if running else requests.c.state != State.OPEN,
-                requests.c.day.between(first, last),
-            ),
-        )
-        both = days.union_all(recent).subquery()
+        # Each part is summed up by itself: a union of all their rows would be written down before it is added up.
+        days = _grouped(_DAYS, usage_days.c.day.between(first, last), of, filters)
+        known = true() if running else requests.c.state != State.OPEN
+        recent = and_(requests.c.rolled == 0, known, requests.c.day.between(first, last))
+        both = days.union_all(_grouped(_AS_DAYS, recent, of, filters)).subquery()
         shared = [both.c[name] for name in of]
-        statement = (
-            select(*shared, func.sum(both.c.requests), *(func.sum(both.c[name]) for name in _SUMS))
-            .where(*(both.c[name] == value for name, value in filters.items()))
-            .group_by(*shared)
-            .order_by(*shared)
-        )
+        statement = select(*shared, *(func.sum(both.c[name]) for name in _SUMS)).group_by(*shared).order_by(*shared)
         with self._transaction("read") as connection:
             rows = connection.execute(statement).all()
         return [Sum(tuple(row[: len(of)]), *map(int, row[len(of) :])) for row in rows]
@@ -188,29 +187,26 @@ def _settled(now: float) -> ColumnElement[bool]:
     return and_(requests.c.rolled == 0, or_(requests.c.state == State.DONE, for_good))
 
 
-def _grouped(table: Table, where: ColumnElement[bool]) -> Select[Any]:
-    """Return rows as ``usage_days`` has them; the model is the one that answered, if it is known."""
-    model = func.coalesce(table.c.model_answered, table.c.model)
-    keys = [*(table.c[name] for name in _KEYS[:-1]), model]
-    sums = [func.sum(table.c[name]).label(name) for name in _SUMS]
-    labelled = [*keys[:-1], model.label("model")]
-    return select(*labelled, func.count().label("requests"), *sums).where(where).group_by(*keys)
-
-
-def _days(*, end_user: bool = True) -> list[ColumnElement[Any]]:
-    keys: list[ColumnElement[Any]] = [usage_days.c[name] for name in _KEYS]
-    if not end_user:
-        keys = [*keys[:3], literal("").label("end_user"), keys[4]]
-    return [*keys, usage_days.c.requests, *(usage_days.c[name] for name in _SUMS)]
+def _grouped(
+    columns: Mapping[str, ColumnElement[Any]],
+    where: ColumnElement[bool],
+    of: tuple[str, ...] = _KEYS,
+    filters: Mapping[str, str] = MappingProxyType({}),
+) -> Select[Any]:
+    """Return sums of rows whose columns are named as those of ``usage_days``."""
+    keys = [columns[name].label(name) for name in of]
+    sums = [func.sum(columns[name]).label(name) for name in _SUMS]
+    having = [columns[name] == value for name, value in filters.items()]
+    return select(*keys, *sums).where(where, *having).group_by(*(columns[name] for name in of))
 
 
 def _add(connection: Connection, rows: Select[Any]) -> None:
     """Add sums to those of their days."""
-    names = [*_KEYS, "requests", *_SUMS]
+    names = [*_KEYS, *_SUMS]
     # Not a conflict's WHERE but the parser of SQLite wants one: without it ON could belong to a join.
     source = rows.subquery()
     chosen = select(*(source.c[name] for name in names)).where(source.c.requests > 0)
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(usage_days).from_select(names, chosen)
-    added = {name: usage_days.c[name] + statement.excluded[name] for name in ("requests", *_SUMS)}
+    added = {name: usage_days.c[name] + statement.excluded[name] for name in _SUMS}
     connection.execute(statement.on_conflict_do_update(index_elements=list(_KEYS), set_=added))

@@ -103,4 +103,6 @@ usage_days = Table(
         sqlite_where=text("end_user <> ''"),
         postgresql_where=text("end_user <> ''"),
     ),
+    # SQLite keeps the rows in the order of their key: a span of days is read in one go, in half the space.
+    sqlite_with_rowid=False,
 )

@@ -103,6 +103,7 @@ def test_sums_do_not_read_what_was_rolled_up(books, some, engine):
         with transaction(engine, "read") as connection:
             plan = str(connection.exec_driver_sql("EXPLAIN QUERY PLAN " + statement, values).all())
         assert "requests USING INDEX ix_requests_rolled (rolled=?)" in plan
+        assert "usage_days USING PRIMARY KEY (day>? AND day<?)" in plan
 
 
 def test_pruning_deletes_only_what_is_in_the_sums(books, some, engine):

@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("requests", sa.BigInteger, nullable=False),
         *(sa.Column(name, sa.BigInteger, nullable=False) for name in _TOKENS),
         sa.Column("cost_nano_usd", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_usage_days_end_user", "usage_days", ["end_user"], **_only("end_user <> ''"))
 
