@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 
@@ -29,6 +28,7 @@ from gateway.database.opening import open_database
 from gateway.generation import Gateway, Generation
 from gateway.identity.directory import Directory
 from gateway.identity.pepper import load_peppers
+from gateway.identity.pseudonym import Pseudonyms
 from gateway.identity.records import Cut
 from gateway.identity.store import Store
 from gateway.identity.throttle import FailureThrottle
@@ -218,7 +218,7 @@ def _services(
             kept.ledger.writer.complete,
         ),
         log_fault=_log_fault,
-        pseudonym=_pseudonym(peppers),
+        pseudonym=Pseudonyms(peppers),
         streams=streams,
         bodies=BodyBudget(int(config.server.max_bodies)),
         pings={"keys": directory.ping},
@@ -270,13 +270,3 @@ def _cut(streams: Streams, cut: Cut) -> None:
 
     stopped = streams.cut(AccessCut("Access was ended by the operator of this gateway."), whose)
     log.info("running streams cut", kind=cut.kind, name=cut.name, streams=stopped)
-
-
-def _pseudonym(peppers: Peppers) -> Callable[[str], str]:
-    # The oldest, not the current one: a user stays the same user when a pepper is added.
-    key = peppers.secrets[min(peppers.secrets)]
-
-    def pseudonym(user: str) -> str:
-        return hmac.digest(key, b"end user:" + user.encode("utf-8", "replace"), "sha256").hex()[:32]
-
-    return pseudonym
