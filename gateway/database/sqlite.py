@@ -6,6 +6,7 @@
 - Reads and writes are real transactions. A write takes the lock at its start (BEGIN IMMEDIATE), so that two
   operators wait for each other instead of failing half-way.
 - What is committed is on the disk (synchronous=FULL).
+- What is deleted or changed is overwritten in the file (secure_delete), once the log is emptied.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def sqlite_engine(path: Path, busy_timeout: float) -> Engine:
     def configure(connection: sqlite3.Connection, record: Any) -> None:
         connection.isolation_level = None
         record.info["file"] = _identity_of(path)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "checkout")
@@ -72,6 +73,18 @@ def sqlite_engine(path: Path, busy_timeout: float) -> Engine:
         connection.exec_driver_sql("BEGIN" if access == "read" else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def empty_log(engine: Engine) -> bool:
+    """Have all changes written to the file itself; False if somebody still reads what was before them."""
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        found = cursor.fetchone()
+        return found is not None and found[0] == 0
+    finally:
+        connection.close()
 
 
 def _identity_of(path: Path) -> tuple[int, int] | None:

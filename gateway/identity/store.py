@@ -60,6 +60,11 @@ class Store:
         with self._transaction("read") as connection:
             return queries.all_tenants(connection)
 
+    def fetch_tenant(self, name: str) -> TenantRow:
+        """Return one tenant. Refuses an unknown name."""
+        with self._transaction("read") as connection:
+            return queries.the_tenant(connection, name)
+
     def suspend(self, name: str, *, cut_streams: bool = False) -> TenantRow:
         """Refuse the tenant's requests from now on; with ``cut_streams`` also stop the ones that run."""
         with self._transaction("change") as connection:
@@ -173,6 +178,11 @@ class Store:
             for version, fingerprint, live in use
             if live and (version not in peppers.secrets or peppers.fingerprint(version) != fingerprint)
         ]
+
+    def record(self, action: str, target: str, **details: object) -> None:
+        """Have the audit name what an operator did to something else than tenants and keys."""
+        with self._transaction("change") as connection:
+            self._record(connection, action, target, **details)
 
     def audit(self) -> list[AuditRow]:
         """Return every change, the oldest first."""

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -20,6 +20,7 @@ from sqlalchemy import (
     Engine,
     Select,
     and_,
+    bindparam,
     delete,
     func,
     literal,
@@ -32,8 +33,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.database.errors import database_errors
+from gateway.database.sqlite import empty_log
 from gateway.database.transactions import Access, transaction
-from gateway.ledger.rows import State
+from gateway.ledger.rows import Row, State
+from gateway.ledger.statements import merge
 from gateway.ledger.tables import TOKENS, requests, usage_days
 
 # Seconds in which a request that was ended for its worker may still be ended by it; as long as the limits remember one.
@@ -140,13 +143,19 @@ class Books:
             return count
 
     def prune(self, before: str, most: int = 2_000) -> int:
-        """Delete at most so many rows of earlier days that are in the sums of their days; return how many.
+        """Delete at most so many rows of earlier days that are in the sums; return how many. Call it until 0.
 
-        Call it until it returns 0.
+        A row that comes once more afterwards counts twice: have the journals of dead processes handed over first.
         """
-        some = select(requests.c.request_id).where(requests.c.day < before, requests.c.rolled > 0).limit(most)
-        with self._transaction("change") as connection:
-            return connection.execute(delete(requests).where(requests.c.request_id.in_(some))).rowcount
+        # They are looked for without the lock that admissions need: the last look goes through all that stay.
+        with self._transaction("read") as connection:
+            statement = select(requests.c.request_id).where(requests.c.rolled > 0, requests.c.day < before)
+            found = connection.scalars(statement.limit(most)).all()
+        if found:
+            with self._transaction("change") as connection:
+                one = delete(requests).where(requests.c.request_id == bindparam("pruned"))
+                connection.execute(one, [{"pruned": request_id} for request_id in found])
+        return len(found)
 
     def erase(self, end_user: str) -> int:
         """Forget who an end user was; what was used stays with the key. Return how many rows and sums were changed.
@@ -160,6 +169,19 @@ class Books:
             _add(connection, select(*anonymous.values()).where(theirs))
             sums = connection.execute(delete(usage_days).where(theirs))
             return rows.rowcount + sums.rowcount
+
+    def take(self, rows: Sequence[Row]) -> None:
+        """Write rows that a journal held."""
+        with self._transaction("add") as connection:
+            merge(connection, rows)
+
+    def scrub(self) -> bool:
+        """Have nothing that was changed stay in SQLite's files as it was; False if others hinder it, try again.
+
+        PostgreSQL decides by itself when it uses the space again (VACUUM).
+        """
+        with database_errors("of the ledger"):
+            return self._engine.dialect.name != "sqlite" or empty_log(self._engine)
 
     def _sums(
         self, first: str, last: str, of: tuple[str, ...], filters: Mapping[str, str], *, running: bool = False

@@ -21,6 +21,9 @@ import orjson
 
 from gateway.ledger.rows import COLUMNS, Row
 
+# In data_dir: where the gateway keeps its journals, and the commands look for those of processes that are gone.
+DIRECTORY = "journal"
+
 _SUFFIX = ".journal"
 _BATCH = 1000  # rows handed to the database in one transaction
 
@@ -85,7 +88,7 @@ class Journal:
     def hand_over_of_the_dead(self, write: Callable[[list[Row]], None]) -> int:
         """The same for the rows of processes that are gone; to be called at start and now and then."""
         handed = 0
-        for path in sorted(self._directory.glob(f"*{_SUFFIX}")):
+        for path in files_in(self._directory):
             file = _locked(path)
             if file is None:
                 continue
@@ -162,6 +165,11 @@ def _sync_directory(path: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def files_in(directory: Path) -> list[Path]:
+    """Return the journals that are there, of whomever."""
+    return sorted(directory.glob(f"*{_SUFFIX}"))
 
 
 def read_rows(path: Path) -> Iterator[Row]:

@@ -7,10 +7,11 @@ import shutil
 import stat
 
 import pytest
-from sqlalchemy import URL, update
+from sqlalchemy import URL, select, update
 
 from gateway.database.errors import DatabaseFailed
 from gateway.database.opening import open_database
+from gateway.database.sqlite import empty_log
 from gateway.database.transactions import transaction
 from gateway.identity import tables
 from gateway.identity.store import Store
@@ -38,13 +39,27 @@ def test_a_new_database_is_for_its_owner_only(url, tmp_path):
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
 
 
-def test_connections_use_wal_foreign_keys_and_wait_for_locks(engine):
+def test_connections_use_wal_foreign_keys_wait_for_locks_and_overwrite_what_is_deleted(engine):
     with transaction(engine, "read") as connection:
         found = [
             connection.exec_driver_sql(f"PRAGMA {name}").scalar()
-            for name in ("journal_mode", "foreign_keys", "busy_timeout", "synchronous")
+            for name in ("journal_mode", "foreign_keys", "busy_timeout", "synchronous", "secure_delete")
         ]
-    assert found == ["wal", 1, 5000, 2]
+    assert found == ["wal", 1, 5000, 2, 1]
+
+
+def test_the_log_is_emptied_unless_somebody_reads_what_was_before(url, tmp_path):
+    engine = open_database(url, busy_timeout=0)
+    log = tmp_path / "data" / "tokenweir.db-wal"
+    with transaction(engine, "read") as reader:
+        reader.execute(select(tables.revision)).all()
+        with transaction(engine, "change") as connection:
+            connection.execute(update(tables.revision).values(number=1))
+        assert not empty_log(engine)
+        assert log.stat().st_size > 0
+    assert empty_log(engine)
+    assert log.stat().st_size == 0
+    engine.dispose()
 
 
 @pytest.mark.parametrize("name", ["a b?c#d%41.db", "é.db"])

@@ -25,6 +25,20 @@ def test_a_tenant_is_made_with_its_plan_and_listed_by_name(store):
     assert store.list_tenants() == [TenantRow("a", "default", NOON, None, 0), TenantRow("b", "gold", NOON, None, 0)]
 
 
+def test_one_tenant_is_found_by_its_name(store, shop):
+    assert store.fetch_tenant("shop") == shop
+    with pytest.raises(Refused, match="there is no tenant 'shp'; did you mean shop"):
+        store.fetch_tenant("shp")
+
+
+def test_what_was_done_to_something_else_is_in_the_audit_too(store):
+    store.record("usage.prune", "2025-11-24", requests=3)
+    [row] = store.audit()
+    assert (row.actor, row.action, row.target, row.details) == (
+        "cli:ada", "usage.prune", "2025-11-24", {"requests": 3}
+    )  # fmt: skip
+
+
 def test_a_name_that_is_taken_is_refused(store, shop):
     with pytest.raises(Refused, match="tenant 'shop' exists already"):
         store.create_tenant("shop")

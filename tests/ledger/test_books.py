@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select
 
+from gateway.database.opening import open_database
 from gateway.database.transactions import transaction
 from gateway.ledger.books import GRACE, Books, Claimed, Sum
 from gateway.ledger.rows import State, done_row, open_row
 from gateway.ledger.statements import merge
+from gateway.ledger.tables import requests
 
 from .conftest import DAY, NOON, admitted, all_rows, checkpoint, completed
 
@@ -110,9 +112,33 @@ def test_pruning_deletes_only_what_is_in_the_sums(books, some, engine):
     roll_up(books)
     write(engine, done("late"))
     before = books.usage(DAY, NEXT, "day")
-    assert [books.prune(NEXT, most=2), books.prune(NEXT, most=2), books.prune(NEXT)] == [2, 1, 0]
+    assert [books.prune(NEXT, most=2) for _ in "abc"] == [2, 1, 0]
     assert set(all_rows(engine)) == {"c", "e", "late"}
     assert books.usage(DAY, NEXT, "day") == before
+
+
+def test_pruning_looks_without_the_lock_that_admissions_need(books, some, engine):
+    roll_up(books)
+    with transaction(engine, "change"):
+        assert books.prune("2000-01-01") == 0
+
+
+def test_rows_of_a_journal_are_taken_however_often_they_come(books, engine):
+    rows = [open_row(admitted("a"), checkpoint()), done("a"), done("b")]
+    for _ in range(2):
+        books.take(rows)
+    assert {name: row["state"] for name, row in all_rows(engine).items()} == {"a": State.DONE, "b": State.DONE}
+
+
+def test_what_was_changed_is_overwritten_unless_others_read_it(books, some, url):
+    other = open_database(url, busy_timeout=0)
+    hindered = other.dialect.name == "sqlite"
+    with transaction(other, "read") as connection:
+        connection.execute(select(requests.c.end_user)).all()
+        Books(other).erase("u1")
+        assert Books(other).scrub() is not hindered
+    assert Books(other).scrub()
+    other.dispose()
 
 
 def test_a_request_is_shown_whole_or_not_at_all(books, some):

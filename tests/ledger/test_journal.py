@@ -13,7 +13,7 @@ import zlib
 import pytest
 
 from gateway.database.errors import DatabaseFailed
-from gateway.ledger.journal import Journal, JournalFailed, read_rows
+from gateway.ledger.journal import Journal, JournalFailed, files_in, read_rows
 from gateway.ledger.rows import done_row, open_row
 
 from .conftest import admitted, checkpoint, completed
@@ -209,6 +209,16 @@ def test_a_journal_that_was_closed_is_the_next_ones(journal, tmp_path):
     journal.append(ROWS)
     journal.close()
     assert Journal(tmp_path / "journal", "w2").hand_over_of_the_dead(lambda _: None) == 2
+
+
+def test_the_journals_of_all_processes_are_found(journal, tmp_path):
+    assert files_in(tmp_path / "journal") == []
+    other = Journal(tmp_path / "journal", "w0")
+    for one in (journal, other):
+        one.append([open_row(admitted(), checkpoint())])
+    (tmp_path / "journal" / "notes").touch()
+    assert [path.name for path in files_in(tmp_path / "journal")] == ["w0-000000.journal", "w1-000000.journal"]
+    other.close()
 
 
 def test_without_a_directory_there_is_nothing_to_hand_over(journal):
