@@ -18,6 +18,7 @@ from gateway.ledger.books import Books
 from gateway.ledger.journal import DIRECTORY, Journal, files_in
 
 _NANO = 10**9
+_LONGEST = 100  # a model's name is the caller's to choose
 
 
 class Ledger(NamedTuple):
@@ -62,6 +63,11 @@ def confirmed(question: str, *, yes: bool) -> None:
     """Go on if the operator says so; else the command ends."""
     if not yes:
         click.confirm(question, abort=True, err=True)
+
+
+def shown(text: str) -> str:
+    """Return what callers chose as a terminal may be given it: one short line without escape sequences."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:_LONGEST])
 
 
 def exact_dollars(nano: int) -> str:

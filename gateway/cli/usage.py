@@ -13,7 +13,7 @@ import click
 
 from gateway.cli.errors import OperatorError
 from gateway.cli.keystore import config_options, key_id_in, peppers_of, print_json, print_note, print_table
-from gateway.cli.ledger import Day, Ledger, confirmed, dollars, exact_dollars, hand_over, opened_ledger
+from gateway.cli.ledger import Day, Ledger, confirmed, dollars, exact_dollars, hand_over, opened_ledger, shown
 from gateway.cli.usage_show import as_json, as_lines
 from gateway.config import Config
 from gateway.core.quota.calendar import Calendar
@@ -23,6 +23,8 @@ from gateway.ledger.books import By, Sum
 
 # How a table writes what is absent, and how a filter asks for it: a caller without a key, a request without a user.
 _NONE = "-"
+
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 _HEADS = ("REQUESTS", "INPUT", "OUTPUT", "CACHE READ", "CACHE WRITE", "SEARCHES", "USD")
 
@@ -65,7 +67,10 @@ def usage(context: click.Context, /, *, config_file: Path | None, env_file: Path
 @click.option("--json", "for_programs", is_flag=True, help="For programs.")
 @config_options
 def show(request_id: str, *, for_programs: bool, config_file: Path | None, env_file: Path | None) -> None:
-    """Show all that is kept of request REQUEST_ID (X-Request-Id, or request_id in the log)."""
+    """Show all that is kept of one request.
+
+    REQUEST_ID is the answer's X-Request-Id, and request_id in the log.
+    """
     with opened_ledger(config_file, env_file) as ledger:
         row = ledger.books.request(request_id)
     if row is None:
@@ -154,7 +159,7 @@ def _as_cells(one: Sum) -> tuple[str, ...]:
         one.cache_write_5m_tokens + one.cache_write_1h_tokens,
         one.web_search_requests,
     )
-    return (one.of[0] or _NONE, *(f"{number:,}" for number in numbers), dollars(one.cost_nano_usd))
+    return (shown(one.of[0]) or _NONE, *(f"{number:,}" for number in numbers), dollars(one.cost_nano_usd))
 
 
 def _figures(one: Sum) -> dict[str, object]:
@@ -169,4 +174,9 @@ def _as_json(by: By, one: Sum) -> dict[str, object]:
 def _print_csv(by: By, sums: Sequence[Sum]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow((by, *Sum._fields[1:], "cost_usd"))
-    writer.writerows((one.of[0], *_figures(one).values()) for one in sums)
+    writer.writerows((_cell(one.of[0]), *_figures(one).values()) for one in sums)
+
+
+def _cell(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula; a model's name is the caller's to choose."""
+    return f"'{text}" if text.startswith(_FORMULAS) else text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cli.ledger import dollars, exact_dollars
+from gateway.cli.ledger import dollars, exact_dollars, shown
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,11 @@ from gateway.cli.ledger import dollars, exact_dollars
 )
 def test_dollars_are_written_by_whole_numbers_so_that_no_digit_is_made_up(nano, short, exact):
     assert (dollars(nano), exact_dollars(nano)) == (short, exact)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("claude-é 5", "claude-é 5"), ("a\x1b[2J\n\x9b", "a\ufffd[2J\ufffd\ufffd"), ("x" * 5000, "x" * 100)],
+)
+def test_what_callers_chose_is_one_short_line_that_does_nothing_to_a_terminal(text, expected):
+    assert shown(text) == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import time
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from gateway.core.keys import Peppers
 from gateway.identity.pepper import load_peppers
 from gateway.identity.pseudonym import Pseudonyms
 from gateway.ledger.journal import Journal
-from gateway.ledger.rows import done_row, open_row
+from gateway.ledger.rows import Answer, done_row, open_row
 from tests.ledger.conftest import DAY, admitted, checkpoint, completed
 
 NEXT = "2025-11-25"
@@ -122,6 +123,15 @@ def test_this_month_is_the_one_of_the_limits_time_zone(write):
         assert (shown["from"], shown["time_zone"]) == (shown["to"][:8] + "01", zone)
         seen.add(shown["to"])
     assert len(seen) == 2  # they are 25 hours apart
+
+
+def test_a_models_name_neither_steers_a_terminal_nor_is_a_formula(write):
+    write(open_row(admitted("r1", model="=1+1\x1b[2J\n"), checkpoint()))
+    write(done_row(admitted("r1"), completed(answer=Answer())))
+    assert run(*SPAN, "--by", "model").stdout.splitlines()[1].startswith("=1+1\ufffd[2J\ufffd ")
+    [row] = csv.DictReader(io.StringIO(run(*SPAN, "--by", "model", "--csv").stdout))
+    assert row["model"] == "'=1+1\x1b[2J\n"
+    assert "  model                 =1+1\ufffd[2J\ufffd\n" in run("show", "r1").stdout
 
 
 def test_no_requests_at_all_leave_stdout_empty():
