@@ -15,6 +15,7 @@ from gateway.core.quota.calendar import Calendar
 from gateway.core.quota.rebuilt import Spent, counters
 from gateway.core.units import zone_of
 from gateway.ledger.books import Sum
+from gateway.ledger.journal import DIRECTORY
 from gateway.ledger.ledger import Ledger, open_ledger
 from gateway.log import Log
 from gateway.metrics import Metrics
@@ -65,7 +66,7 @@ async def open_kept(config: Config, stack: AsyncExitStack) -> Kept:
     metrics.quota.watch(lambda: holds.held)
     ledger = await stack.enter_async_context(
         open_ledger(
-            config.database_url, config.data_dir / "journal", config.ledger, busy_timeout=config.keys.busy_timeout
+            config.database_url, config.data_dir / DIRECTORY, config.ledger, busy_timeout=config.keys.busy_timeout
         )
     )
     writer = ledger.writer
