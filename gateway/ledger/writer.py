@@ -350,3 +350,4 @@ def _resolve(futures: list[asyncio.Future[None]], error: LedgerUnavailable | Non
             future.set_result(None)
         else:
             future.set_exception(error)
+            future.exception()  # retrieved: whoever waits raises it, and a client that left leaves nobody
