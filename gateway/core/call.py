@@ -62,6 +62,11 @@ class Call:
     thinking: bool = False
     worst: Worst | None = None
 
+    @property
+    def entered_tokens(self) -> int:
+        """Input tokens, as they are estimated."""
+        return 0 if self.worst is None else self.worst.entered_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:

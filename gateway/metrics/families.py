@@ -43,6 +43,7 @@ class Families:
         self._upstreams()
         self._usage()
         self._quota()
+        self._ledger()
         self._connections()
         self._workers()
         self._process()
@@ -201,6 +202,18 @@ class Families:
             "Share of a tenant's fullest budget that is used or held.",
             "tenant",
             merged="max",
+        )
+
+    def _ledger(self) -> None:
+        self.unbooked = self._counter("ledger_refusals_total", "Requests whose row nothing could take.")
+        self.ledger_waiting = Gauge(
+            "tokenweir_ledger_waiting_rows", "Rows that wait to be written.", registry=self._registry
+        )
+        self.ledger_journal = Gauge(
+            "tokenweir_ledger_journal_rows", "Rows in the journal, for the database to take.", registry=self._registry
+        )
+        self.ledger_up = Gauge(
+            "tokenweir_ledger_up", "Whether the database takes the ledger's rows.", registry=self._registry
         )
 
     def _connections(self) -> None:

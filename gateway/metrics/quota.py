@@ -20,13 +20,13 @@ class QuotaMetrics:
         families: The metrics.
         limit: Names of limits as labels.
         tenant: Names of tenants as labels.
-        warn_at: Share of a budget past which a request that is let in counts as a warning.
     """
 
-    def __init__(self, families: Families, limit: Values, tenant: Values, warn_at: float = 1.0) -> None:
+    def __init__(self, families: Families, limit: Values, tenant: Values) -> None:
         self._limit, self._tenant = limit, tenant
-        self.warn_at = warn_at
         self._holds, self._expired = families.holds, families.expired_holds
+        self._unbooked, self._ledger_waiting = families.unbooked, families.ledger_waiting
+        self._ledger_journal, self._ledger_up = families.ledger_journal, families.ledger_up
         self._settlements = Children(families.settlements)
         self._overshoots, self._overshoot_usd = Children(families.overshoots), Children(families.overshoot_usd)
         self._warnings, self._used = Children(families.quota_warnings), families.quota_used
@@ -47,13 +47,24 @@ class QuotaMetrics:
         for state in states:
             if state.span is None:
                 continue
-            share = (state.used + state.held) / state.limit
-            if share >= self.warn_at:
-                self._warnings[self._limit(state.name),].inc()
             if state.name.startswith("tenant-"):
-                fullest = max(fullest, share)
+                fullest = max(fullest, (state.used + state.held) / state.limit)
         if fullest >= 0:
             self._used.labels(self._tenant(tenant)).set(fullest)
+
+    def warned(self, limit: str) -> None:
+        """Count a request that was let in although little is left of a limit."""
+        self._warnings[self._limit(limit),].inc()
+
+    def unbooked(self) -> None:
+        """Count a request that the ledger could not take."""
+        self._unbooked.inc()
+
+    def watch_ledger(self, waiting: Callable[[], int], journal: Callable[[], int], up: Callable[[], bool]) -> None:
+        """Have the state of the ledger read whenever somebody asks for it."""
+        self._ledger_waiting.set_function(waiting)
+        self._ledger_journal.set_function(journal)
+        self._ledger_up.set_function(lambda: float(up()))
 
     def settled(self, kind: Settlement) -> None:
         """Count the end of a hold."""

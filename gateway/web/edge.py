@@ -27,7 +27,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SERVED = (
     "POST /v1/messages, POST /v1/messages/count_tokens, GET /v1/models, GET /v1/models/{id}, "
-    "GET and POST /api/chat/stream, GET /health"
+    "GET and POST /api/chat/stream, GET /api/quota, GET /health"
 )
 
 _UNFORESEEN = "Something went wrong inside the gateway. Its operator can find it by the request id."
@@ -113,7 +113,7 @@ def _tell_limits(record: Record, services: Services, headers: MutableMapping[str
     states = record.standing(services.prices) if whole else record.states
     if states:
         headers.update(ratelimit_headers(states))
-        headers.update(quota_warning(states, services.metrics.quota.warn_at))
+        headers.update(quota_warning(states, services.nearly_full.share))
     if whole and (cost := record.bill(services.prices)[1]) is not None:
         headers["X-Tokenweir-Cost-Usd"] = f"{cost:.9f}"
 

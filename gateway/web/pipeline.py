@@ -20,7 +20,7 @@ from gateway.web.job import Job
 from gateway.web.record import RECORD, Record
 from gateway.web.services import SERVICES, Services
 from gateway.web.stream_job import StreamJob
-from gateway.web.taking import give_back, look, take
+from gateway.web.taking import book, give_back, look, take
 
 # A body of 30 MB takes 30 ms to read, in which no other stream would get a token; this much takes 1 ms.
 _LARGE = 1024 * 1024
@@ -54,8 +54,9 @@ async def handle(request: web.Request, dialect: Dialect, parse: Parse) -> web.St
         record.model, record.stream = call.model, call.stream
         if call.end_user is not None:
             record.principal = principal = replace(principal, end_user=services.pseudonym(call.end_user))
-        await take(services, record, limits, call, unbounded=restrictions.unbounded)
+        held = await take(services, record, limits, call, unbounded=restrictions.unbounded)
         try:
+            book(services, record, held)
             await confirm(request, record, principal, services)
             return await _answer(request, services, record, dialect, call)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from gateway.core.quota.amounts import settled, used
 from gateway.core.quota.holds import LimitState, Reservation
 from gateway.core.quota.limits import NANO
 from gateway.identity.records import KeyRecord
+from gateway.ledger.rows import Admitted
 from gateway.relay import Timing
 
 _CLIENT_GONE = 499
@@ -45,6 +47,8 @@ class Record:
     principal: Principal | None = None
     states: tuple[LimitState, ...] = ()
     held: Reservation | None = None
+    entry: Admitted | None = None
+    booking: asyncio.Future[None] | None = None  # of the entry
     model: str = ""
     stream: bool = False
     upstream: str = ""
@@ -72,6 +76,10 @@ class Record:
             cost = sum([prices.cost(model or self.model, tokens) for model, tokens in charges]) if charges else None
             self._bill = (usage, cost) if usage is not None or not self._unseen() else self._presumed
         return self._bill
+
+    def presumed(self) -> Bill:
+        """Return what it costs to have asked."""
+        return self._presumed
 
     def presume(self, input_tokens: int, input_usd_nano: int) -> None:
         """Say what it costs to have asked, for an answer of which Claude tells no tokens."""

@@ -14,6 +14,7 @@ from gateway.core.dialects.messages import forwarded_headers, parse_messages
 from gateway.core.errors import InvalidRequest, QueryTooLong
 from gateway.web.dialects import CHAT, MESSAGES
 from gateway.web.pipeline import handle
+from gateway.web.quota import quota
 from gateway.web.services import SERVICES
 
 # What the existing frontends may put into a query string, in bytes: of each field decoded, and of all encoded (three
@@ -116,5 +117,6 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/v1/models", models, allow_head=False)
     # Nothing that could lead elsewhere in the operator's account: no slash, also not an encoded one, no dots alone.
     app.router.add_get(r"/v1/models/{id:\w[\w.:@-]*}", models, allow_head=False)
+    app.router.add_get("/api/quota", quota, allow_head=False)
     app.router.add_get("/health", health)
     app.router.add_head("/", root)

@@ -29,6 +29,16 @@ class Running(Protocol):
         """End it with an error."""
 
 
+class Holding(Protocol):
+    """A request that holds a part of its limits."""
+
+    def checkpoint(self) -> Checkpoint:
+        """Return what it holds, and used so far."""
+
+    def note(self) -> None:
+        """Have the ledger note it."""
+
+
 class Streams:
     """All requests in flight of this process.
 
@@ -37,7 +47,7 @@ class Streams:
 
     Attributes:
         running: Those of them that wait for something, and can be cut.
-        holds: By request id, what says how far a request is, whose hold is to be renewed.
+        holds: By request id, the requests whose holds are to be renewed.
         draining: Whether the process is about to stop.
         left_bytes: Returns the bytes in memory of answers that are over.
     """
@@ -49,7 +59,7 @@ class Streams:
         self._empty = asyncio.Event()
         self._empty.set()
         self.running: set[Running] = set()
-        self.holds: dict[str, Callable[[], Checkpoint]] = {}
+        self.holds: dict[str, Holding] = {}
         self.draining = False
         self.left_bytes: Callable[[], int] = int
 

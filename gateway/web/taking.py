@@ -3,20 +3,22 @@
 - A request is settled at what it used, also one that failed or whose client left; cancelled only if it ended through a
   fault of ours before Claude was asked.
 - While it runs it says what it used so far whenever its lease is renewed.
+- The ledger has its row before the first token goes out; what it waits for then is ``Job.booked``.
 """
 
 from __future__ import annotations
 
 import time
-from functools import partial
 
 from gateway.core.call import Call
-from gateway.core.errors import Forbidden, GatewayError, GatewayFault, InvalidRequest, RateLimited
+from gateway.core.errors import Forbidden, GatewayError, GatewayFault, InvalidRequest, RateLimited, StoreUnavailable
 from gateway.core.quota.amounts import reservation, used
-from gateway.core.quota.holds import ENDED, Checkpoint, Refused, Reservation
+from gateway.core.quota.holds import ENDED, Amounts, Checkpoint, Held, Refused, Reservation
 from gateway.core.quota.limits import LimitSet
 from gateway.core.quota.told import refused_in_words, too_much_in_words
-from gateway.web.record import Record
+from gateway.ledger.writer import LedgerUnavailable
+from gateway.web.entries import admitted, checkpoint
+from gateway.web.record import Bill, Record
 from gateway.web.services import Services
 
 _OURS = 500
@@ -30,8 +32,8 @@ async def look(services: Services, record: Record, limits: LimitSet) -> None:
         )
 
 
-async def take(services: Services, record: Record, limits: LimitSet, call: Call, *, unbounded: bool) -> None:
-    """Hold everything that a request may use, or refuse it.
+async def take(services: Services, record: Record, limits: LimitSet, call: Call, *, unbounded: bool) -> Held:
+    """Hold everything that a request may use, or refuse it; ``book`` is next, and ``give_back`` the end.
 
     Args:
         services: The gateway's parts.
@@ -61,8 +63,10 @@ async def take(services: Services, record: Record, limits: LimitSet, call: Call,
     record.held = asked
     if worst is not None:
         record.presume(worst.entered_tokens, worst.input_usd_nano)
-    services.streams.holds[asked.id] = partial(_so_far, services, record, asked)
+    services.streams.holds[asked.id] = _Holding(services, record, asked)
     services.metrics.quota.admitted(record.principal.tenant, answer.states)
+    services.nearly_full.look(applied, answer.states, record.principal.tenant, time.time())
+    return answer
 
 
 async def give_back(services: Services, record: Record, limits: LimitSet, error: BaseException | None) -> None:
@@ -71,6 +75,8 @@ async def give_back(services: Services, record: Record, limits: LimitSet, error:
     if held is None:
         return
     services.streams.holds.pop(held.id, None)
+    if isinstance(error, GatewayError):
+        record.fail(error)
     if _unserved(record, error):
         record.held = None
         services.metrics.quota.settled("cancelled")
@@ -83,13 +89,67 @@ async def give_back(services: Services, record: Record, limits: LimitSet, error:
         services.metrics.quota.overshot(over)
 
 
-def _so_far(services: Services, record: Record, held: Reservation) -> Checkpoint:
-    """Return what was used so far: what Claude told, or before that what it costs to have asked."""
-    usage = None if record.fold is None else record.fold.usage()
-    if usage is None:
-        return Checkpoint(held, held.spent)
-    model = (record.fold.model if record.fold else None) or record.model
-    return Checkpoint(held, used(usage, services.prices.cost(model, usage)))
+class _Holding:
+    """A request that holds a part of its limits."""
+
+    __slots__ = ("_held", "_record", "_services")
+
+    def __init__(self, services: Services, record: Record, held: Reservation) -> None:
+        self._services = services
+        self._record = record
+        self._held = held
+
+    def checkpoint(self) -> Checkpoint:
+        """Return what it holds, and used so far."""
+        return Checkpoint(self._held, self.used())
+
+    def used(self) -> Amounts:
+        """Return what it used so far: what Claude told, or before that what it costs to have asked."""
+        usage, cost = self._bill()
+        return self._held.spent if usage is None else used(usage, cost)
+
+    def note(self) -> None:
+        """Have the ledger note it."""
+        record, services = self._record, self._services
+        if record.entry is not None:
+            usage, cost = self._bill()
+            if usage is None:
+                usage, cost = record.presumed()
+            services.ledger.checkpoint(record.entry, checkpoint(usage, cost, self._model(), services.prices))
+
+    def _bill(self) -> Bill:
+        usage = None if self._record.fold is None else self._record.fold.usage()
+        return usage, None if usage is None else self._services.prices.cost(self._model(), usage)
+
+    def _model(self) -> str:
+        return (self._record.fold.model if self._record.fold else None) or self._record.model
+
+
+def book(services: Services, record: Record, held: Held) -> None:
+    """Have the ledger write the request down, while Claude is asked.
+
+    Raises:
+        StoreUnavailable: It cannot, and the operator wants no request that is in no book.
+    """
+    entry = admitted(record, held, services.calendar, services.ledger_id)
+    usage, cost = record.presumed()
+    try:
+        record.booking = services.ledger.admit(entry, checkpoint(usage, cost, record.model, services.prices))
+    except LedgerUnavailable as error:
+        unbooked(services, record, error)
+    record.entry = entry
+
+
+def unbooked(services: Services, record: Record, error: LedgerUnavailable) -> None:
+    """Do what the operator wants of a request that no book has.
+
+    Raises:
+        StoreUnavailable: Refuse it.
+    """
+    services.metrics.quota.unbooked()
+    if services.serve_unbooked:
+        return
+    raise StoreUnavailable("Requests cannot be accounted for at the moment. Try again shortly.", detail=str(error))
 
 
 def _refusal(asked: Reservation, refused: Refused) -> GatewayError:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gateway.identity.database import open_database
+from gateway.database.opening import open_database
 from gateway.identity.pepper import load_peppers
 from gateway.identity.store import Store
 

@@ -28,6 +28,7 @@ Scope = Literal["tenant", "key", "user", "address"]
 Unit = Literal["requests", "concurrent", "input_tokens", "output_tokens", "tokens", "usd"]
 
 NANO = 1_000_000_000
+_ANONYMOUS = "@"  # in no key's id
 _CONCURRENT = "concurrent_streams"
 _WINDOWS = {"minute": 60.0, "hour": 3600.0}
 _WINDOW_NAMES = {60.0: "minute", 3600.0: "hour", 86400.0: "day"}
@@ -95,11 +96,16 @@ def _names(counted: _Counted, scope: Scope) -> tuple[str, str]:
     """Return the end of a counter's identity, and the limit's public name: it says the window's length."""
     unit, window, span = counted
     if span is not None:
-        return f"{unit}:{span}", f"{scope}-{unit.replace('_', '-')}-per-{span}"
+        return counter_key("", unit, span)[1:], f"{scope}-{unit.replace('_', '-')}-per-{span}"
     if window is None:
         return unit, f"{scope}-concurrent-streams"
     over = _WINDOW_NAMES.get(window, f"{window:g}s")
     return f"{unit}:{window:g}", f"{scope}-{unit.replace('_', '-')}-per-{over}"
+
+
+def counter_key(owner: str, unit: Unit, span: Span) -> str:
+    """Return the identity of the counter of a day or month."""
+    return f"{owner}:{unit}:{span}"
 
 
 def _rules(*limits: Limits) -> tuple[_Rule, ...]:
@@ -117,6 +123,10 @@ def _rules(*limits: Limits) -> tuple[_Rule, ...]:
 def _escaped(part: str) -> str:
     """Keep ``:`` as the separator of a counter's identity, whatever a tenant or plan is called."""
     return part.replace("%", "%25").replace(":", "%3A")
+
+
+def _anonymous_realm(tenant: str, plan_name: str) -> str:
+    return f"{_escaped(tenant)}:anonymous:{_escaped(plan_name)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +163,7 @@ class LimitSet:
     @classmethod
     def of_anonymous(cls, tenant: str, plan_name: str, plan: Plan, default: AnonymousDefault) -> LimitSet:
         """Return the limits of the browsers that a mapping attributes to ``tenant`` under ``plan``."""
-        realm = f"{_escaped(tenant)}:anonymous:{_escaped(plan_name)}"
+        realm = _anonymous_realm(tenant, plan_name)
         address = _rules(plan.per_address)
         if plan.per_address.requests_per_minute is None:
             address = (_Rule(_Counted("requests", default.window, None), default.requests), *address)
@@ -169,6 +179,28 @@ class LimitSet:
             applied += [rule.applied("user", f"user:{self.realm}:{end_user}") for rule in self.user]
         applied += [rule.applied("address", f"address:{self.realm}:{address}") for rule in self.address]
         return tuple(applied)
+
+
+def key_of(principal: Principal) -> str:
+    """Return what the ledger calls the key of a caller: of browsers without one it is their plan."""
+    return f"{_ANONYMOUS}{principal.tenant_plan}" if principal.key_id is None else principal.key_id
+
+
+def owners(tenant: str, key_id: str, end_user: str) -> list[str]:
+    """Return the start of the identity of the counters that a request counts in, but for its address'.
+
+    Args:
+        tenant: Whose request it is.
+        key_id: As :func:`key_of` has it.
+        end_user: Pseudonym, empty without one.
+    """
+    if key_id.startswith(_ANONYMOUS):
+        realm = _anonymous_realm(tenant, key_id.removeprefix(_ANONYMOUS))
+        found = [f"tenant:{realm}"]
+    else:
+        realm = _escaped(tenant)
+        found = [f"tenant:{realm}", f"key:{realm}:{_escaped(key_id)}"]
+    return [*found, f"user:{realm}:{end_user}"] if end_user else found
 
 
 def limit_set(
