@@ -355,3 +355,9 @@ async def test_a_clock_that_goes_back_does_not_begin_an_earlier_period(at):
     await at.settle("a", DAY + 5, {"usd": 10})
     refused = await at.reserve("b", DAY - 5, budget(10, "day"), budgets={"usd": 1})
     assert (refused.spent, refused.retry_after) == (True, DAY - 5)
+
+
+async def test_what_goes_past_a_budget_that_is_over_is_told_to_nobody(at):
+    await at.reserve("a", DAY - 1, budget(10, "day"), budgets={"usd": 10})
+    await at.renew(["a"], DAY + 5)
+    assert await at.settle("a", DAY + 5, {"usd": 99}) == ()

@@ -111,3 +111,27 @@ async def test_one_that_lost_its_turn_does_not_overwrite_what_the_next_one_loade
     await admitted(first, asking("a"))
     (state,) = await second.look(REALM, (budget(),))
     assert (state.used, state.held) == (500, 200)
+
+
+async def test_one_that_lost_its_turn_is_not_heard_while_the_next_one_loads(redis, process):
+    turns = [asyncio.Event(), asyncio.Event()]
+
+    def books(n, used):
+        async def rebuild(_):
+            await turns[n].wait()
+            return {budget().key: used}
+
+        return process(rebuild=rebuild)
+
+    first, second = books(0, 1), books(1, 500)
+    with pytest.raises(StoreIncomplete):
+        await first.look(REALM, (budget(),))
+    redis.ask("DEL", f"{{{process.prefix}:{REALM}}}:lock")
+    with pytest.raises(StoreIncomplete):
+        await second.look(REALM, (budget(),))
+    turns[0].set()
+    for _ in range(20):
+        await second.ping()  # the first one says what it has meanwhile
+    turns[1].set()
+    (state,) = await answered(lambda: second.look(REALM, (budget(),)))
+    assert state.used == 500

@@ -3,8 +3,8 @@
 -- ARGV[5] the generation, empty when more follows. LOADED, or LOST when another one loads.
 local told = cjson.decode(ARGV[3])
 
-local complete = begin()
-if complete or redis.call('GET', KEYS[4]) ~= ARGV[4] then return 'LOST' end
+begin()
+if redis.call('GET', KEYS[4]) ~= ARGV[4] then return 'LOST' end
 for i, value in ipairs(told) do
   local limit = {DAY, 0, 0, 0, 0, KEYS[4 + i]}
   local found = counter(limit)

@@ -3,11 +3,10 @@
 local used, over = cjson.decode(ARGV[3]), {}
 
 begin()
--- Said first because it needs no memory: a script that has written goes on where memory is full.
-redis.call('PEXPIRE', KEYS[3], IDLE)
 expire()
 local hold = hold_of(KEYS[4])
 if not hold and ARGV[4] == '1' then return finish('UNKNOWN') end
+-- Before what needs memory: a script that has written goes on where memory is full.
 redis.call('ZREM', KEYS[3], string.sub(KEYS[4], #PREFIX + 6))
 if hold and hold[1] ~= ENDED then
   local live = hold[1] == LIVE
