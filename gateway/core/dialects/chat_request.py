@@ -205,7 +205,8 @@ def _call(fields: dict[str, Any], settings: ChatSettings, allowed: Restrictions,
 
 def _dump(body: dict[str, Any]) -> bytes:
     try:
-        return orjson.dumps(body)
+        # A copy: what orjson returns keeps the 4 KiB that it was written into, for as long as the stream lasts.
+        return bytes(memoryview(orjson.dumps(body)))
     except TypeError as error:
         raise InvalidRequest(f"The request cannot be passed on to Claude: {error}.") from None
 
