@@ -44,8 +44,9 @@ IMPATIENT = {"retries": 0, "first_event_timeout": 0.2, "idle_timeout": 0.2, "tot
 
 @pytest.fixture
 def garbage():
-    """Keep what the collector finds, and let it look only when told to."""
+    """Keep what the collector finds, and let it look only when told to, and only at what is newer than this."""
     gc.collect()
+    gc.freeze()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
 
@@ -56,6 +57,7 @@ def garbage():
     yield ours
     gc.set_debug(0)
     gc.garbage.clear()
+    gc.unfreeze()
     gc.enable()
 
 
