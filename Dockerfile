@@ -9,6 +9,7 @@
 #     -v tokenweir:/var/lib/tokenweir -p 8080:8080 -p 127.0.0.1:9464:9464 -e ANTHROPIC_API_KEY_FILE=/run/secrets/claude ...
 #
 # With what Bedrock and Vertex need (50 MB more): docker build --build-arg LOCK=clouds -t tokenweir .
+# With the driver of PostgreSQL (13 MB more): --build-arg LOCK=postgresql; with both: --build-arg LOCK="clouds postgresql"
 ARG PYTHON_IMAGE=python:3.13-slim-bookworm
 ARG LOCK=runtime
 
@@ -16,10 +17,10 @@ FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 ARG LOCK
 WORKDIR /src
-COPY requirements/runtime.lock requirements/clouds.lock requirements/build.lock requirements/
+COPY requirements/runtime.lock requirements/clouds.lock requirements/postgresql.lock requirements/build.lock requirements/
 # The dependencies are a layer of their own: it changes when the lock file does. --only-binary: no compiler is there.
 RUN python -m venv --without-pip /opt/tokenweir \
-    && pip --python /opt/tokenweir install --require-hashes --only-binary :all: -r "requirements/$LOCK.lock" \
+    && pip --python /opt/tokenweir install --require-hashes --only-binary :all: $(printf -- '-r requirements/%s.lock ' $LOCK) \
     && pip install --require-hashes --only-binary :all: -r requirements/build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway

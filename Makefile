@@ -26,6 +26,7 @@ test: $(DEV) ## Set up, and run all tests with coverage (ARGS="-k name" for some
 	@tools/setup.sh browser
 	@tools/setup.sh nginx
 	@tools/setup.sh node
+	@tools/setup.sh postgresql
 	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal --cov=gateway --cov-branch --cov-report=term --cov-fail-under=95 $(ARGS)
 	$(BIN)/coverage report --include='gateway/core/*' --fail-under=100
 

@@ -6,11 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -23,18 +20,21 @@ from gateway.core.keys import Peppers
 from gateway.core.origins import Origins
 from gateway.core.pricing import PriceBook
 from gateway.core.principal import Principal
+from gateway.core.quota.calendar import Calendar
 from gateway.core.quota.holds import FIRST_LEASE, HoldStore
 from gateway.core.quota.share import shared_default, shared_plan
+from gateway.core.units import zone_of
+from gateway.database.opening import open_database
 from gateway.generation import Gateway, Generation
-from gateway.identity.database import open_database
 from gateway.identity.directory import Directory
 from gateway.identity.pepper import load_peppers
+from gateway.identity.pseudonym import Pseudonyms
 from gateway.identity.records import Cut
 from gateway.identity.store import Store
 from gateway.identity.throttle import FailureThrottle
+from gateway.kept import Kept, open_kept
 from gateway.log import Log
-from gateway.metrics import Metrics, sample_loop_lag
-from gateway.quota.memory import MemoryHoldStore
+from gateway.metrics import sample_loop_lag
 from gateway.relay import RelayLimits
 from gateway.tasks import TaskOwner
 from gateway.upstream.kinds import open_upstream
@@ -44,6 +44,7 @@ from gateway.web.body import BodyBudget
 from gateway.web.docs import add_docs
 from gateway.web.edge import decorate, edge
 from gateway.web.entitlements import Entitlements
+from gateway.web.nearly_full import NearlyFull
 from gateway.web.ops import create_ops
 from gateway.web.pages import add_demo
 from gateway.web.routes import add_routes
@@ -55,22 +56,12 @@ from gateway.web.streams import Streams
 from gateway.web.telling import Telling
 from gateway.web.tls import BadCertificate, server_tls
 
+# What thousands of streams used so far takes a while to add up: others run in between.
+_RENEWED_AT_ONCE = 100
+# Of the times that leases are renewed: how often the ledger notes what was used by then.
+_NOTED_EVERY = 3
+
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What outlives a configuration: limits go on counting, and no counter goes back.
-
-    Attributes:
-        metrics: All metrics.
-        holds: What callers hold of their limits.
-        logs: Every log there was, for the lines that they dropped.
-    """
-
-    metrics: Metrics
-    holds: MemoryHoldStore
-    logs: list[Log]
 
 
 @asynccontextmanager
@@ -79,12 +70,12 @@ async def running(config: Config, log_to: Log) -> AsyncIterator[Gateway]:
 
     Raises:
         ListenError: An address is taken.
-        IdentityError: The database or the pepper cannot be used.
+        StoreError: The database or the pepper cannot be used.
     """
     async with AsyncExitStack() as stack:
         # Bound first, because a taken port is the commonest mistake; connections are refused until the last step.
         public, ops = _bound(config.server, stack)
-        kept = _kept(config, stack)
+        kept = await open_kept(config, stack)
         gateway = Gateway(partial(assembled, kept=kept), public, ops)
         server = Runner(create_ops(gateway.shown), config.server)
         stack.push_async_callback(server.cleanup)
@@ -106,10 +97,10 @@ async def assembled(config: Config, log_to: Log, kept: Kept | None = None) -> As
         kept: What an earlier configuration leaves to this one.
 
     Raises:
-        IdentityError: The database or the pepper cannot be used.
+        StoreError: The database or the pepper cannot be used.
     """
     async with AsyncExitStack() as stack:
-        kept = kept or _kept(config, stack)
+        kept = kept or await open_kept(config, stack)
         kept.logs.append(log_to)
         store, peppers = open_store(config, stack)
         tasks = TaskOwner(lambda error: log.error("background task failed", exc_info=error))
@@ -127,21 +118,6 @@ async def assembled(config: Config, log_to: Log, kept: Kept | None = None) -> As
         yield generation
 
 
-def _kept(config: Config, stack: AsyncExitStack) -> Kept:
-    logs: list[Log] = []
-    metrics = Metrics(
-        config.metrics,
-        known_model=PriceBook(config.prices).known,
-        dropped_log_lines=lambda: sum(log_to.dropped for log_to in logs),
-    )
-    stack.callback(metrics.close)
-    limits = config.limits
-    holds = MemoryHoldStore(
-        tombstone_ttl=limits.tombstone_ttl, max_tombstones=limits.max_tombstones, max_windows=limits.max_windows
-    )
-    return Kept(metrics, holds, logs)
-
-
 def _bound(server: ServerSettings, stack: AsyncExitStack) -> tuple[BoundSocket, BoundSocket]:
     public = stack.enter_context(BoundSocket(server.listen, "--listen", server))
     return public, stack.enter_context(BoundSocket(server.ops_listen, "--ops-listen", server))
@@ -151,7 +127,7 @@ def open_store(config: Config, stack: AsyncExitStack | ExitStack) -> tuple[Store
     """Open the tenants and keys, and make what is missing.
 
     Raises:
-        IdentityError: The database or the pepper cannot be used.
+        StoreError: The database or the pepper cannot be used.
     """
     engine = open_database(config.database_url, busy_timeout=config.keys.busy_timeout)
     stack.callback(engine.dispose)
@@ -224,11 +200,25 @@ def _services(
         origins=Origins(config.server.cors_origins, config.anonymous),
         proxies=TrustedProxies(config.server.trusted_proxies),
         holds=holds,
+        rate_hold=config.limits.rate_hold,
+        nearly_full=NearlyFull(config.limits.warn_at, metrics.quota.warned),
+        calendar=Calendar(zone_of(config.limits.time_zone)),
+        ledger=kept.ledger.writer,
+        ledger_id=kept.ledger.worker_id,
+        serve_unbooked=config.ledger.on_failure == "serve",
         prices=prices,
         metrics=metrics,
-        telling=Telling(prices, metrics.observe, log_to.log_outcome, _log_fault, config.log.gather, log_to.together),
+        telling=Telling(
+            prices,
+            metrics.observe,
+            log_to.log_outcome,
+            _log_fault,
+            config.log.gather,
+            log_to.together,
+            kept.ledger.writer.complete,
+        ),
         log_fault=_log_fault,
-        pseudonym=_pseudonym(peppers),
+        pseudonym=Pseudonyms(peppers),
         streams=streams,
         bodies=BodyBudget(int(config.server.max_bodies)),
         pings={"keys": directory.ping},
@@ -258,13 +248,20 @@ async def renew(
     streams: Streams,
     *,
     every: float = FIRST_LEASE / 2,
-    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Prolong the holds of what is in flight until cancelled: the first lease is shorter than most streams."""
+    rounds = 0
     while True:
         await asyncio.sleep(every)
-        if streams.holds:
-            await holds.renew(tuple(streams.holds), clock())
+        rounds += 1
+        pending = list(streams.holds.items())
+        for start in range(0, len(pending), _RENEWED_AT_ONCE):
+            some = [(name, held) for name, held in pending[start : start + _RENEWED_AT_ONCE] if name in streams.holds]
+            await holds.renew({name: held.used() for name, held in some})
+            if not rounds % _NOTED_EVERY:
+                for _, held in some:
+                    held.note()
+            await asyncio.sleep(0)
 
 
 def _cut(streams: Streams, cut: Cut) -> None:
@@ -273,13 +270,3 @@ def _cut(streams: Streams, cut: Cut) -> None:
 
     stopped = streams.cut(AccessCut("Access was ended by the operator of this gateway."), whose)
     log.info("running streams cut", kind=cut.kind, name=cut.name, streams=stopped)
-
-
-def _pseudonym(peppers: Peppers) -> Callable[[str], str]:
-    # The oldest, not the current one: a user stays the same user when a pepper is added.
-    key = peppers.secrets[min(peppers.secrets)]
-
-    def pseudonym(user: str) -> str:
-        return hmac.digest(key, b"end user:" + user.encode("utf-8", "replace"), "sha256").hex()[:32]
-
-    return pseudonym

@@ -139,7 +139,7 @@ class Gateway:
         """Make the first generation; it takes connections with ``open``.
 
         Raises:
-            IdentityError: The database or the pepper cannot be used.
+            StoreError: The database or the pepper cannot be used.
         """
         self._lifetime = AsyncExitStack()
         self._generation = await self._lifetime.enter_async_context(self._assemble(config, log_to))
@@ -159,7 +159,7 @@ class Gateway:
 
         Raises:
             ReloadRefused: It cannot be served with.
-            IdentityError: Its database or its pepper cannot be used.
+            StoreError: Its database or its pepper cannot be used.
             ListenError: Its connections cannot be taken.
         """
         _refuse_fixed(self._config, config)
@@ -167,6 +167,7 @@ class Gateway:
         try:
             generation = await lifetime.enter_async_context(self._assemble(config, log_to))
             _refuse_unwell(generation.checks())
+            _refuse_other_ledger(self._config, config)
             self._public.adapt(config.server)
             await self._public.serve(generation.public)
         except BaseException:
@@ -214,8 +215,18 @@ def _refuse_unwell(checks: dict[str, str]) -> None:
         raise ReloadRefused("; ".join(wrong))
 
 
+_FIXED = (("server", "listen"), ("server", "ops_listen"), ("server", "workers"), ("limits", "time_zone"))
+
+
 def _refuse_fixed(before: Config, now: Config) -> None:
-    for key in ("listen", "ops_listen", "workers"):
-        was, is_now = getattr(before.server, key), getattr(now.server, key)
+    for section, key in _FIXED:
+        was, is_now = getattr(getattr(before, section), key), getattr(getattr(now, section), key)
         if was != is_now:
-            raise ReloadRefused(f"server.{key} was {was} and is {is_now}: that takes a restart")
+            raise ReloadRefused(f"{section}.{key} was {was} and is {is_now}: that takes a restart")
+
+
+def _refuse_other_ledger(before: Config, now: Config) -> None:
+    """Refuse another database, although it can be had: what runs is in the ledger of this one."""
+    for key in ("database_url", "data_dir"):
+        if getattr(before, key) != getattr(now, key):
+            raise ReloadRefused(f"{key} was changed, and the ledger is there: that takes a restart")

@@ -8,6 +8,7 @@ import pytest
 import trustme
 from hypothesis import settings
 
+from tests.support.postgresql import cluster
 from tests.support.recordings import miss, own, recorded
 
 # How long an example takes says how busy the machine is. Everything else stays as Hypothesis has it for this place.
@@ -52,3 +53,10 @@ def trusted(authority, tmp_path):
     path = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(path)
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A PostgreSQL server for all tests of this process that want a database on one."""
+    with cluster() as server:
+        yield server

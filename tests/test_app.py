@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 
 from gateway.app import running
-from gateway.identity.database import open_database
-from gateway.identity.errors import DatabaseFailed, Refused
+from gateway.database.errors import DatabaseFailed, Refused
+from gateway.database.opening import open_database
 from gateway.web.server import ListenError
 from tests.support.gateway import configuration, serving
 from tests.support.observed import Outcomes, eventually

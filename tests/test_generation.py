@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from gateway.app import running
+from gateway.database.errors import StoreError
 from gateway.generation import ReloadRefused, _refuse_unwell
-from gateway.identity.errors import IdentityError
 from tests.support.gateway import configuration
 from tests.support.observed import Outcomes
 from tests.support.raw_client import connected, request_bytes
@@ -64,9 +64,24 @@ async def test_what_cannot_change_while_running_is_refused_by_name(tmp_path, ser
         assert gateway.services is before
 
 
+async def test_days_do_not_begin_elsewhere_while_they_are_counted(tmp_path):
+    async with running(config(tmp_path), Outcomes()) as gateway:
+        with pytest.raises(ReloadRefused, match=r"^limits\.time_zone was UTC and is Europe/Paris"):
+            await gateway.reload(config(tmp_path, limits={"time_zone": "Europe/Paris"}), Outcomes())
+
+
+async def test_the_ledger_does_not_move_while_requests_are_in_it(tmp_path):
+    async with running(config(tmp_path), Outcomes()) as gateway:
+        before = gateway.services
+        elsewhere = f"sqlite:///{tmp_path}/other/keys.db"
+        with pytest.raises(ReloadRefused, match="database_url was changed, and the ledger is there"):
+            await gateway.reload(config(tmp_path, database_url=elsewhere), Outcomes())
+        assert gateway.services is before
+
+
 async def test_a_configuration_whose_database_cannot_be_had_is_refused(tmp_path):
     async with running(config(tmp_path), Outcomes()) as gateway, aiohttp.ClientSession() as http:
-        with pytest.raises(IdentityError):
+        with pytest.raises(StoreError):
             await gateway.reload(config(tmp_path, database_url="sqlite:////proc/nothing/keys.db"), Outcomes())
         async with http.get(f"{gateway.url}/health") as health:
             assert health.status == 200

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up one thing that Make cannot: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | node
+# Set up one thing that Make cannot: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | node | postgresql
 # What is there already is left alone. As root on Debian or Ubuntu missing packages are installed; else it is said which
 # ones are missing. Without a Python nothing works; without the others the tests that need them are skipped, but in CI.
 set -euo pipefail
@@ -49,6 +49,13 @@ want() { # NAME, packages
     fi
 }
 
+want_server() { # SERVICE, NAME, packages
+    local service=$1
+    shift
+    if can_install; then without_services need "$@"; else want "$@"; fi
+    if command -v systemctl >/dev/null; then systemctl disable --quiet "$service" 2>/dev/null || true; fi
+}
+
 setup_venv() { # PYTHON, DIRECTORY
     local python=$1 directory=$2
     if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
@@ -68,8 +75,15 @@ setup_browser() {
 
 setup_nginx() {
     PATH=$PATH:/usr/sbin command -v nginx >/dev/null && return
-    if can_install; then without_services need nginx nginx-light; else want nginx nginx-light; fi
-    if command -v systemctl >/dev/null; then systemctl disable --quiet nginx 2>/dev/null || true; fi
+    want_server nginx nginx nginx-light
+}
+
+# Tests start a server of their own. Debian has its programs on nobody's PATH.
+setup_postgresql() {
+    if command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+        return
+    fi
+    want_server postgresql PostgreSQL postgresql
 }
 
 setup_node() {
@@ -98,9 +112,9 @@ npm_packages() { # DIRECTORY: once for each lock file
 }
 
 case "${1:-}" in
-    venv | browser | nginx | node) "setup_$1" "${@:2}" ;;
+    venv | browser | nginx | node | postgresql) "setup_$1" "${@:2}" ;;
     *)
-        echo "usage: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | node" >&2
+        echo "usage: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | node | postgresql" >&2
         exit 2
         ;;
 esac

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from gateway.core.keys import Peppers, parse_key
-from gateway.identity.errors import Refused
+from gateway.database.errors import Refused
 from gateway.identity.store import Store
 
 TENANT = "demo"
@@ -18,7 +18,7 @@ def ready_made_key(store: Store, peppers: Peppers, data_dir: Path) -> str:
     """Return the demo's key, made if there is none that still works.
 
     Raises:
-        IdentityError: The database or the key's file cannot be used.
+        StoreError: The database or the key's file cannot be used.
     """
     path = data_dir / _FILE
     store.ensure_tenant(TENANT)

@@ -11,6 +11,7 @@ from gateway.cli.keystore import (
     Duration,
     check_plan,
     config_options,
+    key_id_in,
     opened,
     peppers_of,
     print_json,
@@ -18,7 +19,7 @@ from gateway.cli.keystore import (
     print_table,
     written,
 )
-from gateway.core.keys import PREFIX, Key, parse_key
+from gateway.core.keys import Key
 from gateway.identity.records import KeyRow
 
 
@@ -74,7 +75,7 @@ def list_(*, tenant: str | None, as_json: bool, config_file: Path | None, env_fi
 def revoke(key_id: str, *, cut_streams: bool, config_file: Path | None, env_file: Path | None) -> None:
     """End key ID for good; within 5 s everywhere."""
     with opened(config_file, env_file) as (_config, store):
-        row = store.revoke(_id_in(key_id), cut_streams=cut_streams)
+        row = store.revoke(key_id_in(key_id), cut_streams=cut_streams)
     click.echo(f"key {row.id} revoked" + (", its running streams are cut" if cut_streams else ""))
 
 
@@ -88,16 +89,10 @@ def revoke(key_id: str, *, cut_streams: bool, config_file: Path | None, env_file
 def rotate(key_id: str, *, overlap: float, as_json: bool, config_file: Path | None, env_file: Path | None) -> None:
     """Make a successor for key ID, of the same tenant, plan and lifetime, and let the old one expire."""
     with opened(config_file, env_file) as (config, store):
-        row, key = store.rotate(_id_in(key_id), peppers_of(config), overlap=overlap)
-        old = store.fetch_key(_id_in(key_id))
+        row, key = store.rotate(key_id_in(key_id), peppers_of(config), overlap=overlap)
+        old = store.fetch_key(key_id_in(key_id))
     _show(row, key, as_json=as_json)
     print_note(f"the old key {old.id} works until {written(old.expires_at)}")
-
-
-def _id_in(text: str) -> str:
-    """Take an id as it is shown in lists and logs, or the whole key when it is all that is at hand."""
-    key = parse_key(text)
-    return key.id if key else text.removeprefix(PREFIX).removesuffix("_…")
 
 
 def _show(row: KeyRow, key: Key, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""What the commands for tenants and keys share: the configuration options, the store they open, how they print.
+"""What the commands on the database share: the configuration options, the store they open, how they print.
 
 A command ends in one of three ways: what it did on stdout, one ``error:`` line per problem and exit code 2, or click's
 own usage message. Notes go to stderr, so that stdout can be piped.
@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from sqlalchemy import Engine
 
 from gateway.cli.errors import OperatorError
 from gateway.config import Config, ConfigError, load_config
-from gateway.core.keys import Peppers
+from gateway.core.keys import PREFIX, Peppers, parse_key
 from gateway.core.units import parse_duration
-from gateway.identity.database import open_database
-from gateway.identity.errors import IdentityError, Refused
+from gateway.database.errors import Refused, StoreError
+from gateway.database.opening import open_database
 from gateway.identity.pepper import load_peppers
 from gateway.identity.store import Store
 
@@ -62,15 +63,27 @@ def config_options(command: Command) -> Command:
 @contextmanager
 def opened(config_file: Path | None, env_file: Path | None) -> Iterator[tuple[Config, Store]]:
     """Open the configured store in the name of the OS user; all that goes wrong inside ends the command."""
+    with opened_database(config_file, env_file) as (config, engine):
+        yield config, store_in(engine)
+
+
+@contextmanager
+def opened_database(config_file: Path | None, env_file: Path | None) -> Iterator[tuple[Config, Engine]]:
+    """Open the configured database; all that goes wrong inside ends the command."""
     try:
         config = load_config(config_file, env_file, environ=os.environ)
         engine = open_database(config.database_url, busy_timeout=config.keys.busy_timeout)
         try:
-            yield config, Store(engine, actor=f"cli:{_user()}")
+            yield config, engine
         finally:
             engine.dispose()
-    except (ConfigError, IdentityError) as error:
+    except (ConfigError, StoreError) as error:
         raise OperatorError(str(error)) from error
+
+
+def store_in(engine: Engine) -> Store:
+    """Return the store of a database, in the name of the OS user."""
+    return Store(engine, actor=f"cli:{_user()}")
 
 
 def peppers_of(config: Config) -> Peppers:
@@ -85,16 +98,24 @@ def check_plan(config: Config, plan: str | None) -> None:
         raise Refused(f"there is no plan {plan!r} in the configuration; there are {', '.join(sorted(config.plans))}")
 
 
+def key_id_in(text: str) -> str:
+    """Take an id as it is shown in lists and logs, or the whole key when it is all that is at hand."""
+    key = parse_key(text)
+    return key.id if key else text.removeprefix(PREFIX).removesuffix("_…")
+
+
 def print_json(value: object) -> None:
     """Print for programs."""
     click.echo(json.dumps(value, ensure_ascii=False))
 
 
-def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print for people: aligned columns, wide enough for the longest value."""
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int | None = None) -> None:
+    """Print for people: aligned columns, wide enough for the longest value; after ``texts`` come numbers."""
     widths = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
     for row in (heads, *rows):
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)][:texts]
+        padded += [cell.rjust(width) for cell, width in zip(row, widths, strict=True)][len(padded) :]
+        click.echo("  ".join(padded).rstrip())
 
 
 def print_note(text: str) -> None:

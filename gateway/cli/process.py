@@ -25,8 +25,8 @@ from gateway.cli.collector import look_seldom
 from gateway.cli.errors import OperatorError
 from gateway.cli.reload import Reloads
 from gateway.config import Config
+from gateway.database.errors import StoreError
 from gateway.generation import Gateway
-from gateway.identity.errors import IdentityError
 from gateway.log import Log, configure_logging
 from gateway.tasks import TaskOwner
 from gateway.web.accept import raise_open_files, tell_of_few_files
@@ -71,7 +71,7 @@ def run(config: Config, announce: Announce, around: Around = alone, reread: Call
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(config, written, announce, around, reread))
-    except (ListenError, IdentityError) as error:
+    except (ListenError, StoreError) as error:
         raise OperatorError(str(error)) from error
     finally:
         written.flush(config.log.flush_timeout)

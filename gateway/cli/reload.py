@@ -13,8 +13,8 @@ import structlog
 
 from gateway.cli.errors import OperatorError
 from gateway.config import Config
+from gateway.database.errors import StoreError
 from gateway.generation import Gateway, ReloadRefused
-from gateway.identity.errors import IdentityError
 from gateway.log import configure_logging
 from gateway.tasks import TaskOwner
 from gateway.web.server import ListenError
@@ -56,7 +56,7 @@ class Reloads:
             self._wanted = False
             try:
                 await self._reload()
-            except (OperatorError, ReloadRefused, IdentityError, ListenError) as error:
+            except (OperatorError, ReloadRefused, StoreError, ListenError) as error:
                 self._gateway.services.metrics.reloaded("refused")
                 reason = "; ".join(str(error).splitlines())
                 log.error("reload refused, the old configuration stays", reason=reason)  # noqa: TRY400 - no fault

@@ -27,8 +27,8 @@ from gateway.app import assembled
 from gateway.cli.collector import look_seldom
 from gateway.config import Config
 from gateway.core.cells import Cells
+from gateway.database.errors import StoreError
 from gateway.generation import Generation
-from gateway.identity.errors import IdentityError
 from gateway.log import Log, configure_logging
 from gateway.metrics.shared import Sampled, share
 from gateway.supervisor.channel import Channel, Message
@@ -91,7 +91,7 @@ async def _serve(control: socket.socket, config: Config, log_to: Log, cells: Cel
             await _Worker(config, generation, channel, tasks).obey(orders)
             await tasks.close()
         sampled.copy()
-    except IdentityError as error:
+    except StoreError as error:
         channel.send("failed", reason=str(error))
         return _CANNOT_START
     finally:

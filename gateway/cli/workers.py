@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from gateway.app import open_store
 from gateway.cli.errors import OperatorError
 from gateway.config import Config
-from gateway.identity.errors import IdentityError
+from gateway.database.errors import StoreError
 from gateway.log import configure_logging
 from gateway.supervisor.handover import Handover, memory, write
 from gateway.web.accept import raise_open_files, tell_of_few_files
@@ -48,7 +48,7 @@ def supervise(config: Config, settings: dict[str, Any], arguments: list[str], gr
         ):
             addresses = public.name, ops.name
         prepare(config)
-    except (ListenError, IdentityError) as error:
+    except (ListenError, StoreError) as error:
         raise OperatorError(str(error)) from error
     raise_open_files(config.server)  # workers inherit it
     tell_of_few_files(config.server)
@@ -65,7 +65,7 @@ def hand_over(config: Config, settings: dict[str, Any], arguments: list[str], gr
     configure_logging(config.log, tty=False, fd=sys.stderr.fileno())
     try:
         prepare(config)
-    except IdentityError as error:
+    except StoreError as error:
         raise OperatorError(str(error)) from error
     write(_handover(config, settings, arguments, greeting), fd)
 
@@ -74,7 +74,7 @@ def prepare(config: Config) -> None:
     """Make what workers need, once: they start at the same time, and would all make it.
 
     Raises:
-        IdentityError: The database or the pepper cannot be used.
+        StoreError: The database or the pepper cannot be used.
     """
     with ExitStack() as stack:
         open_store(config, stack)

@@ -18,6 +18,7 @@ from gateway.core.plans import AnonymousDefault, Plan
 from gateway.core.pricing import PriceOverrides
 from gateway.core.units import Confidential
 from gateway.identity.settings import AnonymousSettings, KeySettings
+from gateway.ledger.settings import LedgerSettings
 from gateway.log.settings import LogSettings
 from gateway.metrics.settings import MetricsSettings
 from gateway.quota.settings import LimitStoreSettings
@@ -44,8 +45,9 @@ class Config(BaseSettings):
     )
     database_url: Annotated[str, Confidential()] = Field(
         "",
-        examples=["sqlite:////var/lib/tokenweir/tokenweir.db"],
-        description=f"SQLAlchemy URL of tenants and keys; unset is the SQLite file {DATABASE_FILE} in data_dir.",
+        examples=["postgresql://tokenweir:password@db.internal/tokenweir"],
+        description=f"Tenants and keys: sqlite:///path, or postgresql://user:password@host/name, which needs an extra: "
+        f"pip install 'tokenweir[postgresql]'. Unset is the SQLite file {DATABASE_FILE} in data_dir.",
     )
     database_url_file: str | None = Field(
         None, examples=["/run/secrets/database_url"], description="File that holds database_url."
@@ -81,6 +83,7 @@ class Config(BaseSettings):
         description='Prices that differ from the built-in table, by pattern of model: [prices."claude-opus-*"].',
     )
     limits: LimitStoreSettings = Field(LimitStoreSettings(), description="How limits are counted.")
+    ledger: LedgerSettings = Field(LedgerSettings(), description="The ledger: a row for each request, in the database.")
     plans: dict[str, Plan] = Field(
         default_factory=lambda: {"default": Plan()},
         description="Limits by name of plan; default is the one of tenants and keys that name none.",

@@ -10,10 +10,10 @@ from gateway.config.assemble import Config
 from gateway.config.fields import Path
 from gateway.config.kinds import misfits, missing_extra
 from gateway.core.addresses import is_loopback
-from gateway.core.plans import Plan
+from gateway.core.plans import Limits, Plan
 from gateway.core.quota.share import counted_limits
-from gateway.identity.database import path_of
-from gateway.identity.errors import Refused
+from gateway.database.address import parse_address
+from gateway.database.errors import Refused
 from gateway.upstream.proxy import proxy_for
 from gateway.upstream.settings import UpstreamSettings
 from gateway.web.tls import BadCertificate, server_tls
@@ -71,7 +71,7 @@ def problems(config: Config) -> list[str]:
     if not is_loopback(config.server.listen) and not config.server.allow_insecure:
         found += [
             f"server.listen is {config.server.listen}, and the anonymous plan {name} has no limit for all browsers "
-            f"together: set plans.{name}.requests_per_minute or concurrent_streams, listen on a loopback address, "
+            f"together: set plans.{name}.requests_per_minute or another limit, listen on a loopback address, "
             "or set server.allow_insecure."
             for name in sorted({mapping.plan for mapping in config.anonymous})
             if not has_total_limit(config.plans[name])
@@ -82,7 +82,7 @@ def problems(config: Config) -> list[str]:
 def _database(config: Config) -> Iterator[str]:
     """Yield why there can be no such database; whether it is there is not looked at."""
     try:
-        path_of(config.database_url)
+        parse_address(config.database_url)
     except Refused as error:
         yield str(error)
 
@@ -147,7 +147,7 @@ def needs_credential(upstream: UpstreamSettings) -> bool:
 
 def has_total_limit(plan: Plan) -> bool:
     """Say whether the plan limits its owner as a whole, so that many addresses cannot add up without end."""
-    return plan.requests_per_minute is not None or plan.concurrent_streams is not None
+    return any(getattr(plan, limit) is not None for limit in Limits.model_fields)
 
 
 def _is_ourselves(listen: str, upstream: UpstreamSettings) -> bool:

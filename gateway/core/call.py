@@ -8,6 +8,8 @@ from typing import Protocol
 
 from gateway.core.errors import GatewayError
 from gateway.core.outcome import Usage
+from gateway.core.quota.holds import LimitState
+from gateway.core.quota.worst import Worst
 
 # Of Claude's API, for callers that name none.
 DEFAULT_VERSION = "2023-06-01"
@@ -22,12 +24,14 @@ class Restrictions:
         betas: The same for ``anthropic-beta``.
         max_output_tokens: Highest ``max_tokens``, None for no limit.
         account_resources: Whether ``file_id`` and ``container`` may be named.
+        unbounded: Whether a limit in dollars lets pass what has no highest price.
     """
 
     models: tuple[tuple[str, ...], ...] = ()
     betas: tuple[tuple[str, ...], ...] = ()
     max_output_tokens: int | None = None
     account_resources: bool = True
+    unbounded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Call:
         max_tokens: Most output tokens, None where there is none.
         end_user: The application's user as the request names it, None without.
         thinking: Whether the client wants thinking shown.
+        worst: The most that it can cost; None where nothing is generated.
     """
 
     method: str
@@ -55,6 +60,12 @@ class Call:
     max_tokens: int | None = None
     end_user: str | None = None
     thinking: bool = False
+    worst: Worst | None = None
+
+    @property
+    def entered_tokens(self) -> int:
+        """Input tokens, as they are estimated."""
+        return 0 if self.worst is None else self.worst.entered_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,7 @@ class Summary:
     duration_ms: int
     tokens_per_second: float | None
     cost_usd: float | None
+    quota: tuple[LimitState, ...] = ()
 
 
 class Encoder(Protocol):

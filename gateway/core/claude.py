@@ -171,6 +171,7 @@ class Fold:
     Args:
         max_tokens: Most output tokens there can be; an estimate is never over it.
         hide: Cuts our own credential out of what an upstream says. Deltas are not given to it.
+        entered: Input tokens as they were estimated, for a stream that does not tell them.
 
     Attributes:
         hide: The same.
@@ -185,6 +186,7 @@ class Fold:
 
     __slots__ = (
         "_bytes",
+        "_entered",
         "_fallback",
         "_max_tokens",
         "_tally",
@@ -199,7 +201,9 @@ class Fold:
         "text_seen",
     )
 
-    def __init__(self, max_tokens: int | None = None, hide: Callable[[bytes], bytes] = _as_it_is) -> None:
+    def __init__(
+        self, max_tokens: int | None = None, hide: Callable[[bytes], bytes] = _as_it_is, entered: int = 0
+    ) -> None:
         self.hide = hide
         self.model: str | None = None
         self.stop_reason: str | None = None
@@ -213,6 +217,7 @@ class Fold:
         self._tally = Tally()
         self._fallback: str | None = None
         self._max_tokens = max_tokens
+        self._entered = entered
 
     def skim(self, event: bytes) -> None:
         """Take an event for bookkeeping alone."""
@@ -283,7 +288,7 @@ class Fold:
 
     def usage(self) -> Usage | None:
         """Return the tokens so far as Claude sums them up, None when nothing was said of any."""
-        return self._tally.usage(self._estimate())
+        return self._tally.usage(self._estimate(), self._entered)
 
     def bill(self) -> tuple[Usage | None, list[tuple[str | None, Usage]]]:
         """Return :meth:`usage`, and all that is billed, each with the model that it is priced at.

@@ -211,6 +211,7 @@ class RateLimited(ClientError):
         message: A sentence that names the limit.
         limit: The limit's name, as in the ``RateLimit`` header: ``tenant-requests-per-minute``.
         retry_after: Seconds until the limit admits again; None when waiting alone does not help.
+        retryable: Whether a client should try again by itself; not where it would have to wait for another day.
     """
 
     status = 429
@@ -218,10 +219,10 @@ class RateLimited(ClientError):
     claude_type = "rate_limit_error"
     retryable = True
 
-    def __init__(self, message: str, *, limit: str, retry_after: float | None) -> None:
+    def __init__(self, message: str, *, limit: str, retry_after: float | None, retryable: bool | None = None) -> None:
         super().__init__(message, retry_after=retry_after)
         self.limit = limit
-        self.retryable = retry_after is not None
+        self.retryable = retry_after is not None if retryable is None else retryable
 
 
 class TooManyFailures(ClientError):

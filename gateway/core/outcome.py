@@ -17,7 +17,7 @@ class Usage:
     """Tokens by price class; the last value that Claude gave of each.
 
     ``input_tokens`` excludes the cache's; ``thinking_tokens`` are part of ``output_tokens``.
-    ``estimated`` says that the output was not told by Claude but counted from what was received.
+    ``estimated`` says that Claude did not tell all of it: output was counted from what was received, input estimated.
     """
 
     input_tokens: int = 0

@@ -16,10 +16,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,7 @@ FALLBACK = "*"
 _REMEMBERED = 1024
 _MILLION = 1_000_000
 
+Source = Literal["known", "override", "fallback"]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -87,12 +88,17 @@ class Rates(NamedTuple):
 class _Tiers(NamedTuple):
     """A model's rates; each tier holds for more input tokens than its number, and the highest comes first."""
 
-    known: bool
+    source: Source
     tiers: tuple[tuple[int, Rates], ...]
 
     def at(self, input_tokens: int) -> Rates:
         """Return the rates of a request with that much input; the last tier starts at -1 and takes any."""
         return next(rates for over, rates in self.tiers if input_tokens > over)
+
+    def upto(self, input_tokens: int) -> Rates:
+        """Return the highest price of each class that a request with at most that much input can have."""
+        reached = [rates for over, rates in self.tiers if input_tokens > over]
+        return reached[0] if len(reached) == 1 else _highest(reached)
 
 
 class _Model(NamedTuple):
@@ -109,7 +115,10 @@ def _table() -> tuple[_Model, ...]:
 
 def _dearest(models: tuple[_Model, ...]) -> Rates:
     """Return the highest price of each class that any model has in any tier."""
-    every = [rates for model in models for _, rates in model.tiers]
+    return _highest([rates for model in models for _, rates in model.tiers])
+
+
+def _highest(every: Iterable[Rates]) -> Rates:
     return Rates(*map(max, zip(*every, strict=True)))
 
 
@@ -132,9 +141,17 @@ class PriceBook:
         entered = usage.input_tokens + usage.cache_read_tokens + usage.cache_creation_tokens
         return self._tiers(model).at(entered).cost(usage)
 
+    def dearest(self, model: str, input_tokens: int) -> Rates:
+        """Return the highest rates that a request to ``model`` with at most that much input can have."""
+        return self._tiers(model).upto(input_tokens)
+
+    def source(self, model: str) -> Source:
+        """Return where the price of ``model`` comes from: the table, the configuration, or the fallback."""
+        return self._tiers(model).source
+
     def known(self, model: str) -> bool:
         """Whether the table or the configuration has a price for ``model``; else it is the fallback's."""
-        return self._tiers(model).known
+        return self._tiers(model).source != "fallback"
 
     def _find(self, model: str) -> _Tiers:
         name = model.lower()
@@ -142,6 +159,6 @@ class PriceBook:
         listed = next((entry.tiers for entry in self._models if entry.pattern.search(name)), None)
         tiers = listed or ((-1, self._fallback),)
         return _Tiers(
-            listed is not None or override is not None,
+            "override" if override is not None else "known" if listed is not None else "fallback",
             tuple((over, rates.overridden(override)) for over, rates in tiers),
         )

@@ -26,6 +26,7 @@ def restrictions_of(*plans: Plan) -> Restrictions:
         betas=tuple(plan.betas for plan in plans if plan.betas is not None),
         max_output_tokens=min(caps, default=None),
         account_resources=all(plan.account_resources for plan in plans),
+        unbounded=all(plan.allow_unbounded for plan in plans),
     )
 
 

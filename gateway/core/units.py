@@ -7,7 +7,9 @@ bytes; origins are what browsers send, brought into their one form: lower case, 
 from __future__ import annotations
 
 import re
+from datetime import UTC, tzinfo
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field
 
@@ -40,6 +42,21 @@ def parse_origin(value: str) -> str:
     return match[1] if match[2] == _DEFAULT_PORTS.get(match[1].partition(":")[0]) else text
 
 
+def parse_time_zone(value: str) -> str:
+    """Return a time zone's name, if this machine knows it."""
+    try:
+        zone_of(value)
+    except (ValueError, OSError, KeyError):
+        raise ValueError("allowed: UTC, or a name that this machine knows, such as Europe/Paris") from None
+    return value
+
+
+def zone_of(name: str) -> tzinfo:
+    """Return a time zone; UTC is known without the machine's files."""
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+TimeZone = Annotated[str, AfterValidator(parse_time_zone)]
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 WebOrigin = Annotated[str, AfterValidator(parse_origin)]
 Bytes = Annotated[ByteSize, Field(ge=1)]

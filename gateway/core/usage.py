@@ -54,28 +54,31 @@ class Tally:
         if final and "output_tokens" in told:
             self.output_told = True
 
-    def usage(self, estimate: int = 0) -> Usage | None:
+    def usage(self, estimate: int = 0, entered: int = 0) -> Usage | None:
         """Return the tokens, None when none were told or received.
 
         Args:
             estimate: Output tokens that were received, by our own count; used where Claude has not summed up.
+            entered: Input tokens by our own estimate; used where Claude tells none.
         """
         told = self._fields
         if not told and not estimate:
             return None
+        if "input_tokens" in told:
+            entered = 0
         one_hour = told.get("ephemeral_1h_input_tokens", 0)
         written = told.get("cache_creation_input_tokens", one_hour + told.get("ephemeral_5m_input_tokens", 0))
         one_hour = min(one_hour, written)
         output = told.get("output_tokens", 0)
         return Usage(
-            input_tokens=told.get("input_tokens", 0),
+            input_tokens=told.get("input_tokens", entered),
             output_tokens=output if self.output_told else max(output, estimate),
             thinking_tokens=told.get("thinking_tokens", 0),
             cache_read_tokens=told.get("cache_read_input_tokens", 0),
             cache_write_5m_tokens=written - one_hour,
             cache_write_1h_tokens=one_hour,
             web_search_requests=told.get("web_search_requests", 0),
-            estimated=not self.output_told,
+            estimated=not self.output_told or bool(entered),
         )
 
     def served_by(self) -> str | None:

@@ -22,7 +22,7 @@ from typing import Protocol
 
 from gateway.core.errors import GatewayError, Overloaded, StoreUnavailable, TenantSuspended, Unauthenticated
 from gateway.core.keys import Peppers, key_id_in, parse_key
-from gateway.identity.errors import DatabaseFailed
+from gateway.database.errors import DatabaseFailed
 from gateway.identity.lru import Lru
 from gateway.identity.records import Changes, Cut, KeyRecord, KeyRow, TenantRow
 from gateway.identity.settings import KeySettings

@@ -11,7 +11,7 @@ import secrets
 from pathlib import Path
 
 from gateway.core.keys import Peppers
-from gateway.identity.errors import Refused
+from gateway.database.errors import Refused
 
 FILE_NAME = "pepper"
 

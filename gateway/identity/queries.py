@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from sqlalchemy import Connection, func, insert, or_, select
 
 from gateway.core.keys import Peppers, is_key_id
-from gateway.identity.errors import Refused
+from gateway.database.errors import Refused
 from gateway.identity.records import AuditRow, KeyRow, TenantRow
 from gateway.identity.tables import audit, keys, peppers, revision, tenants
 

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from gateway.core.keys import Key, Peppers, new_key
+from gateway.database.errors import Refused, database_errors
+from gateway.database.transactions import Access, transaction
 from gateway.identity import queries
-from gateway.identity.database import database_errors, transaction
-from gateway.identity.errors import Refused
 from gateway.identity.records import AuditRow, Changes, KeyRow, TenantRow
 from gateway.identity.tables import audit, keys, revision, tenants
 
@@ -44,7 +44,7 @@ class Store:
     def create_tenant(self, name: str, plan: str = "default") -> TenantRow:
         """Make a tenant. Refuses a malformed name and one that is taken."""
         _check_name(name)
-        with self._transaction(write=True) as connection:
+        with self._transaction("change") as connection:
             if queries.find_tenant(connection, name) is not None:
                 raise Refused(f"tenant {name!r} exists already")
             return self._insert_tenant(connection, name, plan)
@@ -52,17 +52,22 @@ class Store:
     def ensure_tenant(self, name: str, plan: str = "default") -> TenantRow:
         """Return the tenant, made with ``plan`` if it was missing: for names that the configuration mentions."""
         _check_name(name)
-        with self._transaction(write=True) as connection:
+        with self._transaction("change") as connection:
             return queries.find_tenant(connection, name) or self._insert_tenant(connection, name, plan)
 
     def list_tenants(self) -> list[TenantRow]:
         """Return all tenants by name."""
-        with self._transaction(write=False) as connection:
+        with self._transaction("read") as connection:
             return queries.all_tenants(connection)
+
+    def fetch_tenant(self, name: str) -> TenantRow:
+        """Return one tenant. Refuses an unknown name."""
+        with self._transaction("read") as connection:
+            return queries.the_tenant(connection, name)
 
     def suspend(self, name: str, *, cut_streams: bool = False) -> TenantRow:
         """Refuse the tenant's requests from now on; with ``cut_streams`` also stop the ones that run."""
-        with self._transaction(write=True) as connection:
+        with self._transaction("change") as connection:
             row = queries.the_tenant(connection, name)
             if row.suspended_at is None or cut_streams:
                 number = self._record(connection, "tenant.suspend", name, cut_streams=cut_streams)
@@ -76,7 +81,7 @@ class Store:
 
     def resume(self, name: str) -> TenantRow:
         """Serve a suspended tenant again."""
-        with self._transaction(write=True) as connection:
+        with self._transaction("change") as connection:
             if queries.the_tenant(connection, name).suspended_at is not None:
                 number = self._record(connection, "tenant.resume", name)
                 values = {"suspended_at": None, "changed_at": number}
@@ -87,7 +92,7 @@ class Store:
         self, tenant: str, peppers: Peppers, *, plan: str | None = None, expires_at: float | None = None
     ) -> tuple[KeyRow, Key]:
         """Make a key; it is returned here and never again. Refuses a suspended tenant and a time that has passed."""
-        with self._transaction(write=True) as connection:
+        with self._transaction("change") as connection:
             _refuse_suspended(queries.the_tenant(connection, tenant))
             if expires_at is not None and expires_at <= self._clock():
                 raise Refused("the key would have expired already")
@@ -95,19 +100,19 @@ class Store:
 
     def list_keys(self, tenant: str | None = None) -> list[KeyRow]:
         """Return the keys of one tenant or of all, the oldest first, ended ones included."""
-        with self._transaction(write=False) as connection:
+        with self._transaction("read") as connection:
             if tenant is not None:
                 queries.the_tenant(connection, tenant)
             return queries.all_keys(connection, tenant)
 
     def fetch_key(self, key_id: str) -> KeyRow:
         """Return one key. Refuses an unknown id."""
-        with self._transaction(write=False) as connection:
+        with self._transaction("read") as connection:
             return queries.the_key(connection, key_id)
 
     def revoke(self, key_id: str, *, cut_streams: bool = False) -> KeyRow:
         """End a key for good; with ``cut_streams`` also stop the requests that it has running."""
-        with self._transaction(write=True) as connection:
+        with self._transaction("change") as connection:
             row = queries.the_key(connection, key_id)
             if row.revoked_at is None or cut_streams:
                 number = self._record(connection, "key.revoke", key_id, tenant=row.tenant, cut_streams=cut_streams)
@@ -121,7 +126,7 @@ class Store:
 
     def rotate(self, key_id: str, peppers: Peppers, *, overlap: float = 0.0) -> tuple[KeyRow, Key]:
         """Make a key's successor: same tenant and plan, as long a life; the old one ends after ``overlap`` seconds."""
-        with self._transaction(write=True) as connection:
+        with self._transaction("change") as connection:
             old, now = queries.the_key(connection, key_id), self._clock()
             _refuse_rotation(old, now)
             _refuse_suspended(queries.the_tenant(connection, old.tenant))
@@ -145,7 +150,7 @@ class Store:
 
     def revision(self) -> int:
         """Return the number of changes ever made."""
-        with self._transaction(write=False) as connection:
+        with self._transaction("read") as connection:
             return queries.current_revision(connection)
 
     def read(self, since: int | None, key_ids: Sequence[str] = (), tenant_names: Sequence[str] = ()) -> Changes:
@@ -153,7 +158,7 @@ class Store:
 
         Without ``since`` only what is named. One statement when nothing is named and nothing changed.
         """
-        with self._transaction(write=False) as connection:
+        with self._transaction("read") as connection:
             number = queries.current_revision(connection)
             found = {key.id: key for key in queries.keys_by_id(connection, key_ids)}
             names = {*tenant_names, *(key.tenant for key in found.values())}
@@ -165,7 +170,7 @@ class Store:
 
     def pepper_problems(self, peppers: Peppers) -> list[str]:
         """Return a sentence for each pepper that live keys need and ``peppers`` lacks; to be asked at start."""
-        with self._transaction(write=False) as connection:
+        with self._transaction("read") as connection:
             use = queries.pepper_use(connection, self._clock())
         return [
             f"{live} live key(s) were made with another pepper of version {version} than the one given "
@@ -174,14 +179,19 @@ class Store:
             if live and (version not in peppers.secrets or peppers.fingerprint(version) != fingerprint)
         ]
 
+    def record(self, action: str, target: str, **details: object) -> None:
+        """Have the audit name what an operator did to something else than tenants and keys."""
+        with self._transaction("change") as connection:
+            self._record(connection, action, target, **details)
+
     def audit(self) -> list[AuditRow]:
         """Return every change, the oldest first."""
-        with self._transaction(write=False) as connection:
+        with self._transaction("read") as connection:
             return queries.all_audit(connection)
 
     @contextmanager
-    def _transaction(self, *, write: bool) -> Iterator[Connection]:
-        with database_errors("of keys and tenants"), transaction(self._engine, write=write) as connection:
+    def _transaction(self, access: Access) -> Iterator[Connection]:
+        with database_errors("of keys and tenants"), transaction(self._engine, access) as connection:
             yield connection
 
     def _record(self, connection: Connection, action: str, target: str, **details: object) -> int:

@@ -42,6 +42,8 @@ class Families:
         self._flow()
         self._upstreams()
         self._usage()
+        self._quota()
+        self._ledger()
         self._connections()
         self._workers()
         self._process()
@@ -175,6 +177,44 @@ class Families:
         self.tenant_requests = self._counter("tenant_requests_total", "Requests by tenant.", "tenant")
         self.tenant_tokens = self._counter("tenant_tokens_total", "Tokens in and out by tenant.", "tenant")
         self.tenant_cost = self._counter("tenant_cost_usd_total", "Price by tenant in US dollars.", "tenant")
+
+    def _quota(self) -> None:
+        self.holds = Gauge(
+            "tokenweir_quota_holds", "Requests that hold a part of their limits.", registry=self._registry
+        )
+        self.settlements = self._counter(
+            "quota_settlements_total", "Holds that ended: at what Claude told, at an estimate, or given back.", "kind"
+        )
+        self.expired_holds = self._counter(
+            "quota_expired_holds_total", "Holds whose lease ran out: nobody renewed or ended them."
+        )
+        self.overshoots = self._counter(
+            "quota_overshoots_total", "Requests that took a budget past its limit, by the budget's limit.", "limit"
+        )
+        self.overshoot_usd = self._counter(
+            "quota_overshoot_usd_total", "US dollars by which budgets of dollars were passed.", "limit"
+        )
+        self.quota_warnings = self._counter(
+            "quota_warnings_total", "Requests let in past the share of a budget at which it warns.", "limit"
+        )
+        self.quota_used = self._gauge(
+            "tenant_quota_used_ratio",
+            "Share of a tenant's fullest budget that is used or held.",
+            "tenant",
+            merged="max",
+        )
+
+    def _ledger(self) -> None:
+        self.unbooked = self._counter("ledger_refusals_total", "Requests whose row nothing could take.")
+        self.ledger_waiting = Gauge(
+            "tokenweir_ledger_waiting_rows", "Rows that wait to be written.", registry=self._registry
+        )
+        self.ledger_journal = Gauge(
+            "tokenweir_ledger_journal_rows", "Rows in the journal, for the database to take.", registry=self._registry
+        )
+        self.ledger_up = Gauge(
+            "tokenweir_ledger_up", "Whether the database takes the ledger's rows.", registry=self._registry
+        )
 
     def _connections(self) -> None:
         self.connections = Gauge(

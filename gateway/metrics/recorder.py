@@ -18,6 +18,7 @@ from gateway.metrics.families import Families
 from gateway.metrics.flow import FlowMetrics
 from gateway.metrics.labels import NONE, OTHER, Children, Values
 from gateway.metrics.pools import PoolMetrics
+from gateway.metrics.quota import QuotaMetrics
 from gateway.metrics.render import Counted, Renderer
 from gateway.metrics.settings import MetricsSettings
 from gateway.metrics.upstreams import UpstreamMetrics
@@ -97,6 +98,7 @@ class Metrics:
         self.flow = FlowMetrics(of)
         self.upstreams = UpstreamMetrics(of, self._upstream, self._code)
         self.pools = PoolMetrics(of, self._upstream)
+        self.quota = QuotaMetrics(of, self._limit, self._tenant)
         self._tokens, self._thinking = Children(of.tokens), Children(of.thinking)
         self._cost, self._estimated = Children(of.cost), Children(of.estimated)
         self._web_searches = Children(of.web_searches)

@@ -1,69 +1,85 @@
 """The hold store of one process: dictionaries, no I/O, no task switch, no background task.
 
-- Every operation first moves the clock (never back) and expires what is due, oldest first. Leases, tombstones and
-  windows are each kept in the order in which they end, so that is one look at the front and constant work per item;
-  and none at all before the earliest time at which anything can be due.
-- Counters exist only for what was admitted: a refused request creates none, and one that counts nothing any more is
-  dropped. Their number is bounded by the admissions of one window, and by ``max_windows`` in the worst case: past it,
-  a request that would need a new counter is refused, because forgetting a counter would lift its limit.
-- An operation costs the number of limits: about 10 us for a reserve and a settle under four limits.
+- Every operation first moves the clocks (never back) and expires what is due, oldest first. Leases and tombstones are
+  each kept in the order in which they end, so that is one look at the front and constant work per item; and none at all
+  before the earliest time at which anything can be due.
+- Leases and windows go by the monotonic clock, days and months by the wall's.
 """
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 
+from gateway.core.quota.calendar import Calendar, Span
 from gateway.core.quota.holds import (
-    CONCURRENCY_RETRY_AFTER,
     ENDED,
     FIRST_LEASE,
     LEASE,
+    Amounts,
     Held,
     LimitState,
+    Overshoot,
     Refused,
     Reservation,
 )
-from gateway.core.quota.limits import AppliedLimit, Unit
-from gateway.core.quota.windows import MINUTE_BUCKETS, SlidingWindow
+from gateway.core.quota.limits import AppliedLimit
+from gateway.quota.counters import Counters, Moment
 
 # Seconds of the store's clock.
 _LOOK_EVERY = 1.0
 
 
+def _nobody() -> None:
+    """Tell nobody."""
+
+
 class _Hold:
-    """What a request holds: windows with the bucket of its admission, and counters of concurrency."""
+    """What a request holds since its admission, and what counts if its lease runs out."""
 
-    __slots__ = ("entries", "lease_until", "limits", "slots")
+    __slots__ = ("at", "lease_until", "reservation", "spent")
 
-    def __init__(self, limits: tuple[AppliedLimit, ...], lease_until: float) -> None:
-        self.limits = limits
-        self.lease_until = lease_until
-        self.entries: list[tuple[SlidingWindow, int, int]] = []
-        self.slots: list[tuple[str, int]] = []
+    def __init__(self, reservation: Reservation, at: Moment) -> None:
+        self.reservation = reservation
+        self.at = at
+        self.lease_until = at.monotonic + FIRST_LEASE
+        self.spent = reservation.spent
 
 
 class MemoryHoldStore:
     """A :class:`~gateway.core.quota.holds.HoldStore` for a single worker.
 
     Args:
+        calendar: Where days and months begin.
         tombstone_ttl: Seconds for which an ended or expired request is remembered; longer than the longest stream.
         max_tombstones: Ended requests remembered at most, the oldest forgotten first (about 150 bytes each); expired
             ones have as many places of their own. Within one process nothing is late by more than a few requests.
-        max_windows: Windows at most (about 0.5 KiB each, up to 5 KiB for a busy one).
+        max_windows: Windows and budgets at most (about 0.5 KiB each, up to 5 KiB for a busy one).
+        monotonic: Seconds for leases and windows.
+        unix: Seconds for days and months.
+        on_expired: Told of each hold whose lease ran out.
     """
 
     def __init__(
-        self, *, tombstone_ttl: float = 3600.0, max_tombstones: int = 20_000, max_windows: int = 200_000
+        self,
+        calendar: Calendar | None = None,
+        *,
+        tombstone_ttl: float = 3600.0,
+        max_tombstones: int = 20_000,
+        max_windows: int = 200_000,
+        monotonic: Callable[[], float] = time.monotonic,
+        unix: Callable[[], float] = time.time,
+        on_expired: Callable[[], None] = _nobody,
     ) -> None:
+        self._counters = Counters(calendar or Calendar(), max_windows)
         self._tombstone_ttl = tombstone_ttl
         self._max_tombstones = max_tombstones
-        self._max_windows = max_windows
-        self._now = 0.0
+        self._monotonic = monotonic
+        self._unix = unix
+        self._on_expired = on_expired
+        self._now = Moment(0.0, 0.0)
         self._due = 0.0
-        self._windows: dict[float, OrderedDict[str, SlidingWindow]] = {}
-        self._window_count = 0
-        self._running: dict[str, int] = {}
         # Both leases are as long for each hold in them, so each dictionary is in the order of expiry.
         self._fresh: OrderedDict[str, _Hold] = OrderedDict()
         self._renewed: OrderedDict[str, _Hold] = OrderedDict()
@@ -77,175 +93,123 @@ class MemoryHoldStore:
 
     @property
     def counters(self) -> int:
-        """Counters in memory, of windows and of concurrency."""
-        return self._window_count + len(self._running)
+        """Counters in memory."""
+        return len(self._counters)
 
     @property
     def tombstones(self) -> int:
         """Requests remembered after their end."""
         return len(self._expired) + len(self._ended)
 
-    async def reserve(self, reservation: Reservation, now: float) -> Held | Refused:
+    def restore(self, span: Span, used: dict[str, int]) -> None:
+        """Say what was used in the current period, by counter; for a store that begins."""
+        self._counters.restore(span, used, self._advance())
+
+    async def reserve(self, reservation: Reservation) -> Held | Refused:
         """Hold everything that ``reservation`` asks for, or nothing."""
-        now = self._advance(now)
-        request_id, limits = reservation.id, reservation.limits
-        known = self._live(request_id)
+        now = self._advance()
+        request_id = reservation.id
+        known = self._fresh.get(request_id) or self._renewed.get(request_id)
         if known is not None:
-            return Held(known.lease_until, self._states(known.limits, now))
+            return Held(known.lease_until, known.at.unix, self._states(known.reservation.limits, now))
         if request_id in self._ended or request_id in self._expired:
-            return Refused(ENDED, None, ())
-        refusal = self._refusal(limits, reservation.amounts, now)
-        if refusal is not None:
-            return Refused(*refusal, self._states(limits, now))
-        hold = _Hold(limits, now + FIRST_LEASE)
-        states = self._take(hold, reservation.amounts, now)
-        self._fresh[request_id] = hold
+            return Refused(ENDED, None, False, ())
+        refused = self._refusal(reservation, now)
+        if refused is not None:
+            return refused
+        hold = self._fresh[request_id] = _Hold(reservation, now)
         self._due = min(self._due, hold.lease_until)
-        return Held(hold.lease_until, states)
+        take, amount = self._counters.take, reservation.amount
+        states = tuple([take(limit, amount(limit), now) for limit in reservation.limits])
+        return Held(hold.lease_until, now.unix, states)
 
-    async def renew(self, ids: Collection[str], now: float) -> frozenset[str]:
-        """Prolong the leases of ``ids``; return those that are not known or have ended."""
-        now = self._advance(now)
-        return frozenset([request_id for request_id in ids if not self._renew(request_id, now)])
+    async def renew(self, checkpoints: Mapping[str, Amounts]) -> frozenset[str]:
+        """Prolong leases, and note what was used; return ids that are not known or have ended."""
+        now = self._advance()
+        return frozenset([name for name, spent in checkpoints.items() if not self._renew(name, spent, now)])
 
-    async def settle(self, request_id: str, now: float) -> None:
-        """End the hold and keep what it counted in windows."""
-        self._end(request_id, self._advance(now))
+    async def settle(self, request_id: str, used: Amounts) -> tuple[Overshoot, ...]:
+        """End the hold and count what was used."""
+        now = self._advance()
+        live, hold = self._end(request_id, now)
+        return () if hold is None else self._count(hold, used, now, live=live)
 
-    async def cancel(self, request_id: str, now: float) -> None:
-        """End the hold and give back what it counted in windows."""
-        now = self._advance(now)
-        hold = self._end(request_id, now)
-        if hold is not None:
-            for window, bucket, amount in hold.entries:
-                window.adjust(bucket, -amount, now)
+    async def cancel(self, request_id: str) -> None:
+        """End the hold and give back everything."""
+        await self.settle(request_id, {})
 
-    def _live(self, request_id: str) -> _Hold | None:
-        return self._fresh.get(request_id) or self._renewed.get(request_id)
+    async def look(self, limits: tuple[AppliedLimit, ...]) -> tuple[LimitState, ...]:
+        """Return where limits stand, and hold nothing."""
+        return self._states(limits, self._advance())
 
-    def _refusal(
-        self, limits: tuple[AppliedLimit, ...], amounts: Mapping[Unit, int], now: float
-    ) -> tuple[str, float | None] | None:
-        """Return the limit that has to be waited for longest, and how long; None if all of them admit."""
-        name, longest = "", 0.0
-        for limit in limits:
-            wait = self._wait(limit, amounts.get(limit.unit, 0), now)
+    def _refusal(self, reservation: Reservation, now: Moment) -> Refused | None:
+        """Return a refusal by the limit that has to be waited for longest; None if all of them admit."""
+        name, longest, spent = "", 0.0, False
+        for limit in reservation.limits:
+            wait = self._counters.wait(limit, reservation.amount(limit), now)
             if wait is None:
-                return limit.name, None
-            if wait > longest:
-                name, longest = limit.name, wait
-        return (name, longest) if name else None
+                continue
+            if wait.seconds is None:
+                return Refused(limit.name, None, False, self._states(reservation.limits, now))
+            if wait.seconds > longest:
+                name, longest, spent = limit.name, wait.seconds, wait.spent
+        return Refused(name, longest, spent, self._states(reservation.limits, now)) if name else None
 
-    def _wait(self, limit: AppliedLimit, amount: int, now: float) -> float | None:
-        """Return the seconds until ``limit`` admits ``amount``: 0 for now, None for never."""
-        if not amount:
-            return 0.0
-        if amount > limit.amount:
-            return None
-        if limit.window is None:
-            return 0.0 if self._running.get(limit.key, 0) + amount <= limit.amount else CONCURRENCY_RETRY_AFTER
-        windows = self._windows.get(limit.window)
-        window = None if windows is None else windows.get(limit.key)
-        if window is not None:
-            return window.retry_after(amount, limit.amount, now)
-        return 0.0 if self._window_count < self._max_windows else limit.window
+    def _count(self, hold: _Hold, used: Amounts, now: Moment, *, live: bool) -> tuple[Overshoot, ...]:
+        """Count what was used instead of what is held, or of what an expired hold was settled at."""
+        reservation, over = hold.reservation, []
+        for limit in reservation.limits:
+            held, counted = (reservation.amount(limit), 0) if live else (0, hold.spent.get(limit.unit, 0))
+            excess = self._counters.move(limit, hold.at, -held, used.get(limit.unit, 0) - counted, now)
+            if excess:
+                over.append(Overshoot(limit.name, limit.unit, excess))
+        return tuple(over)
 
-    def _take(self, hold: _Hold, amounts: Mapping[Unit, int], now: float) -> tuple[LimitState, ...]:
-        """Count what is held; return where the limits stand then."""
-        states = []
-        for limit in hold.limits:
-            amount = amounts.get(limit.unit, 0)
-            if not amount:
-                states.append(self._state(limit, now))
-            elif limit.window is None:
-                hold.slots.append((limit.key, amount))
-                running = self._running[limit.key] = self._running.get(limit.key, 0) + amount
-                states.append(LimitState(limit.name, limit.amount, limit.amount - running, None, None))
-            else:
-                window = self._window(limit.key, limit.window)
-                hold.entries.append((window, window.add(amount, now), amount))
-                used, reset = window.standing(now)
-                states.append(LimitState(limit.name, limit.amount, limit.amount - used, reset, limit.window))
-        return tuple(states)
-
-    def _window(self, key: str, length: float) -> SlidingWindow:
-        """Return the counter, as the last of its length to become idle."""
-        windows = self._windows.setdefault(length, OrderedDict())
-        window = windows.get(key)
-        if window is None:
-            window = windows[key] = SlidingWindow(length, MINUTE_BUCKETS)
-            self._window_count += 1
-        else:
-            windows.move_to_end(key)
-        return window
-
-    def _run(self, hold: _Hold) -> None:
-        for key, amount in hold.slots:
-            self._running[key] = self._running.get(key, 0) + amount
-
-    def _stop(self, hold: _Hold) -> None:
-        for key, amount in hold.slots:
-            left = self._running[key] - amount
-            if left:
-                self._running[key] = left
-            else:
-                del self._running[key]
-
-    def _renew(self, request_id: str, now: float) -> bool:
+    def _renew(self, request_id: str, spent: Amounts, now: Moment) -> bool:
         hold = self._fresh.pop(request_id, None) or self._renewed.pop(request_id, None)
         if hold is None:
             hold = self._expired.pop(request_id, None)
             if hold is None:
                 return False
-            self._run(hold)
-        hold.lease_until = now + LEASE
+            for limit in hold.reservation.limits:
+                self._counters.move(limit, hold.at, hold.reservation.amount(limit), -hold.spent.get(limit.unit, 0), now)
+        hold.spent = spent
+        hold.lease_until = now.monotonic + LEASE
         self._renewed[request_id] = hold
         self._due = min(self._due, hold.lease_until)
         return True
 
-    def _end(self, request_id: str, now: float) -> _Hold | None:
-        """End the request for good, and return what it held if this is its first end."""
+    def _end(self, request_id: str, now: Moment) -> tuple[bool, _Hold | None]:
+        """End the request for good; return whether it was live, and what it held if this is its first end."""
         if request_id in self._ended:
-            return None
+            return False, None
         hold = self._fresh.pop(request_id, None) or self._renewed.pop(request_id, None)
+        live = hold is not None
         if hold is None:
             hold = self._expired.pop(request_id, None)
-        else:
-            self._stop(hold)
-        forgotten_at = self._ended[request_id] = now + self._tombstone_ttl
+        forgotten_at = self._ended[request_id] = now.monotonic + self._tombstone_ttl
         self._due = min(self._due, forgotten_at)
         if len(self._ended) > self._max_tombstones:
             self._ended.popitem(last=False)
-        return hold
+        return live, hold
 
-    def _states(self, limits: tuple[AppliedLimit, ...], now: float) -> tuple[LimitState, ...]:
-        return tuple([self._state(limit, now) for limit in limits])
+    def _states(self, limits: tuple[AppliedLimit, ...], now: Moment) -> tuple[LimitState, ...]:
+        state = self._counters.state
+        return tuple([state(limit, now) for limit in limits])
 
-    def _state(self, limit: AppliedLimit, now: float) -> LimitState:
-        name, amount, length = limit.name, limit.amount, limit.window
-        if length is None:
-            return LimitState(name, amount, max(0, amount - self._running.get(limit.key, 0)), None, None)
-        windows = self._windows.get(length)
-        window = None if windows is None else windows.get(limit.key)
-        if window is None:
-            return LimitState(name, amount, amount, length, length)
-        used, reset = window.standing(now)
-        return LimitState(name, amount, max(0, amount - used), reset, length)
-
-    def _advance(self, now: float) -> float:
-        """Move the clock, never back, and expire what is due."""
-        if now <= self._now:
-            return self._now
-        self._now = now
-        if now >= self._due:
+    def _advance(self) -> Moment:
+        """Move the clocks, never back, and expire what is due."""
+        before = self._now
+        now = self._now = Moment(max(before.monotonic, self._monotonic()), max(before.unix, self._unix()))
+        if now.monotonic >= self._due:
             self._expire(self._fresh, now)
             self._expire(self._renewed, now)
             self._forget(now)
-            self._due = self._next_due(now)
+            self._due = self._next_due(now.monotonic)
         return now
 
     def _next_due(self, now: float) -> float:
-        """Return a time before which nothing is due; windows are looked at each second, for they only cost memory."""
+        """Return a time before which nothing is due; counters are looked at each second, for they only cost memory."""
         due = now + _LOOK_EVERY
         for leases in (self._fresh, self._renewed):
             if leases:
@@ -254,24 +218,22 @@ class MemoryHoldStore:
             due = min(due, next(iter(self._expired.values())).lease_until + self._tombstone_ttl)
         return min(due, next(iter(self._ended.values()))) if self._ended else due
 
-    def _expire(self, leases: OrderedDict[str, _Hold], now: float) -> None:
+    def _expire(self, leases: OrderedDict[str, _Hold], now: Moment) -> None:
         while leases:
             request_id, hold = next(iter(leases.items()))
-            if hold.lease_until > now:
+            if hold.lease_until > now.monotonic:
                 return
             del leases[request_id]
-            self._stop(hold)
+            self._count(hold, hold.spent, now, live=True)
             self._expired[request_id] = hold
+            self._on_expired()
             if len(self._expired) > self._max_tombstones:
                 self._expired.popitem(last=False)
 
-    def _forget(self, now: float) -> None:
-        """Drop tombstones that are old enough, and windows that count nothing."""
-        while self._expired and next(iter(self._expired.values())).lease_until + self._tombstone_ttl <= now:
+    def _forget(self, now: Moment) -> None:
+        """Drop tombstones that are old enough, and counters that count nothing."""
+        while self._expired and next(iter(self._expired.values())).lease_until + self._tombstone_ttl <= now.monotonic:
             self._expired.popitem(last=False)
-        while self._ended and next(iter(self._ended.values())) <= now:
+        while self._ended and next(iter(self._ended.values())) <= now.monotonic:
             self._ended.popitem(last=False)
-        for windows in self._windows.values():
-            while windows and not next(iter(windows.values())).used(now):
-                windows.popitem(last=False)
-                self._window_count -= 1
+        self._counters.forget(now)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.core.units import Seconds
+from gateway.core.units import Seconds, TimeZone
 
 _Many = Annotated[int, Field(ge=1)]
 
@@ -20,6 +20,15 @@ class LimitStoreSettings(BaseModel):
         False,
         description="With server.workers above 1, let each enforce its share, the limit divided by their number and "
         "rounded down. Connections are not spread evenly, so a worker may refuse what another has room for.",
+    )
+    time_zone: TimeZone = Field("UTC", examples=["Europe/Paris"], description="Where days and months begin.")
+    rate_hold: _Many = Field(
+        4096,
+        description="Most output tokens that a request holds of a limit per minute or hour while it runs; what it used "
+        "counts at its end. Of limits per day and month it holds all of its max_tokens.",
+    )
+    warn_at: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.8, description="Share of a limit per day or month past which answers, log and metrics warn."
     )
     max_windows: _Many = Field(
         200_000,

@@ -35,9 +35,10 @@ class AnswerJob(Job):
             GatewayError: There is no good answer.
         """
         exchange, body, message = await self._read()
+        await self.booked()
         headers = {**returned_headers(exchange.headers), "Cache-Control": "no-store"}
         if self.call.target.partition("?")[0] == _MESSAGES:
-            self.record.fold = Fold()
+            self.record.fold = Fold(entered=self.call.entered_tokens)
             self.record.fold.take_message(message)
         if not self.dialect.verbatim:
             body = orjson.dumps(answer_body(message, self.summary(self.record.request_id)))

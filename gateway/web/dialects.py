@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway.core.call import Call, Encoder
 from gateway.core.claude import Fold
 from gateway.core.dialects import chat, messages
-from gateway.core.errors import GatewayError, MethodNotAllowed, Unauthenticated, UpstreamRefused
+from gateway.core.errors import GatewayError, MethodNotAllowed, RateLimited, Unauthenticated, UpstreamRefused
 
 _RETRIED_BY_SDKS = frozenset({408, 409, 429})
 _SERVER_ERROR = 500
@@ -45,7 +45,8 @@ class Dialect:
         if seconds is not None:
             headers.setdefault("retry-after", str(seconds))
         # Claude says so with every refusal of its own; a coding tool tried a 401 again for a minute without it.
-        if self.verbatim and not error.retryable and (told is None or _retried(error.status)):
+        forever = isinstance(error, RateLimited) and not error.retryable
+        if forever or (self.verbatim and not error.retryable and (told is None or _retried(error.status))):
             headers.setdefault("x-should-retry", "false")
         if isinstance(error, Unauthenticated):
             headers["WWW-Authenticate"] = "Bearer"

@@ -9,12 +9,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 
 from aiohttp import web
 
 from gateway.core.errors import GatewayError, GatewayFault, MethodNotAllowed, NotFound, forget_way
-from gateway.core.ratelimit_headers import ratelimit_headers
+from gateway.core.ratelimit_headers import quota_warning, ratelimit_headers
 from gateway.core.trace import client_request_id, new_request_id, trace_of
 from gateway.web.client_side import reset
 from gateway.web.cors import EXPOSED, EXPOSED_TO_SDKS, cors_headers, is_preflight, preflight
@@ -27,7 +27,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SERVED = (
     "POST /v1/messages, POST /v1/messages/count_tokens, GET /v1/models, GET /v1/models/{id}, "
-    "GET and POST /api/chat/stream, GET /health"
+    "GET and POST /api/chat/stream, GET /api/quota, GET /health"
 )
 
 _UNFORESEEN = "Something went wrong inside the gateway. Its operator can find it by the request id."
@@ -101,11 +101,21 @@ async def decorate(request: web.Request, response: web.StreamResponse) -> None:
     headers["Vary"] = "Origin"
     exposed = EXPOSED_TO_SDKS if dialect_of(request.path).verbatim else EXPOSED
     headers.update(cors_headers(request.headers.get("Origin"), services.origins, exposed))
-    if record.states:
-        headers.update(ratelimit_headers(record.states))
+    _tell_limits(record, services, headers)
     if services.streams.draining or (isinstance(request.protocol, Protocol) and request.protocol.last):
         headers["Connection"] = "close"
         response.force_close()
+
+
+def _tell_limits(record: Record, services: Services, headers: MutableMapping[str, str]) -> None:
+    """Say where the limits stand: of an answer that is whole what it cost, and what it leaves."""
+    whole = record.held is not None and record.asked and not record.stream and record.error is None
+    states = record.standing(services.prices) if whole else record.states
+    if states:
+        headers.update(ratelimit_headers(states))
+        headers.update(quota_warning(states, services.nearly_full.share))
+    if whole and (cost := record.bill(services.prices)[1]) is not None:
+        headers["X-Tokenweir-Cost-Usd"] = f"{cost:.9f}"
 
 
 def _record(request: web.Request, services: Services) -> Record:

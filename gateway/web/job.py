@@ -22,6 +22,7 @@ from gateway.core.errors import (
     forget_way,
 )
 from gateway.core.principal import Principal
+from gateway.ledger.writer import LedgerUnavailable
 from gateway.upstream.attempts import Attempts
 from gateway.upstream.collect import Collector
 from gateway.upstream.interface import Exchange
@@ -29,6 +30,7 @@ from gateway.web.dialects import Dialect
 from gateway.web.record import Record
 from gateway.web.sending import Sending
 from gateway.web.services import Services
+from gateway.web.taking import unbooked
 
 # Seconds; tokens that came all at once have no speed but that of the whole answer.
 _BURST = 0.001
@@ -164,8 +166,26 @@ class Job(ABC):
             raise UpstreamTimeout("Claude did not finish its answer in time.")
         return exchange.hide(collector.body())
 
+    async def booked(self) -> None:
+        """Return when the ledger has the request's row for good: before its first token goes out.
+
+        Raises:
+            StoreUnavailable: It cannot have it.
+            GatewayError: The request was cut, or its deadline is over.
+        """
+        booking, self.record.booking = self.record.booking, None
+        if booking is None:
+            return
+        if not booking.done():
+            await self.wait(booking, float("inf"))
+        try:
+            booking.result()
+        except LedgerUnavailable as error:
+            unbooked(self.services, self.record, error)
+
     def note(self, exchange: Exchange) -> None:
         """Note what the upstream's head says."""
+        self.record.asked = True
         self.record.upstream_request_id = exchange.headers.get("request-id")
 
     def close(self) -> None:
@@ -195,6 +215,7 @@ class Job(ABC):
             duration_ms=round((now - record.started) * 1000),
             tokens_per_second=usage.output_tokens / seconds if usage else None,
             cost_usd=cost,
+            quota=record.standing(self.services.prices),
         )
 
     def _headers(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import gateway
+from gateway.core.dialects.chat_request import LONGEST_USER_ID
 from gateway.web.dialects import CHAT, MESSAGES
 from gateway.web.openapi_responses import answer, errors, headers, json_of, refusals
 from gateway.web.openapi_schemas import Schema, event_of, ref, schemas
@@ -190,10 +191,27 @@ def _own() -> dict[str, Schema]:
     return {
         "/": {"head": _open("probe", "Probe, as some of Claude's clients do", "It answers.", {})},
         "/health": {"get": _open("health", "Say that the gateway answers", "It answers.", json_of("Health"))},
+        "/api/quota": {"get": _quota()},
         "/streaming-demo": {"get": _open("demoPage", "A page that streams a chat", "The page.", page)},
         "/docs": {"get": _open("docsPage", "This document to read", "The page.", page, only_here)},
         "/openapi.json": {"get": _open("openapi", "This document", "The document.", document, only_here)},
     }
+
+
+def _quota() -> Schema:
+    return {
+        "operationId": "quota",
+        "summary": "Say what is left of the caller's limits",
+        "description": "All limits that a request of the caller would meet. It counts against none of them.",
+        "tags": ["Gateway"],
+        "security": _ALSO_BY_ORIGIN,
+        "parameters": [_query("userId", "The application's own user, for limits per user.", {"maxLength": LONGEST_USER_ID})],
+        "responses": {"200": answer("The limits.", json_of("Quota")), **refusals(CHAT, without=_QUOTA_NEVER)},
+    }
+
+
+# It asks Claude nothing, and has neither a body nor a long query.
+_QUOTA_NEVER = ("404", "408", "413", "414", "502", "504", "529", "default")
 
 
 def _open(name: str, summary: str, what: str, content: Any, where: str | None = None) -> Schema:

@@ -35,7 +35,7 @@ def event_of(name: str) -> Schema:
 
 def schemas() -> dict[str, Schema]:
     """Return every component, in alphabetical order."""
-    named = {**_chat_request(), **_chat_frames(), **_chat_answer(), **_errors(), **_claude(), **_own()}
+    named = {**_chat_request(), **_chat_frames(), **_chat_answer(), **_quota(), **_errors(), **_claude(), **_own()}
     return dict(sorted(named.items()))
 
 
@@ -128,6 +128,7 @@ def _chat_answer() -> dict[str, Schema]:
         "durationMs": _COUNT,
         "tokensPerSecond": {"type": ["number", "null"]},
         "costUsd": {"type": ["number", "null"], "description": "The price of this answer, by Claude's price list."},
+        "quota": {"type": "array", "items": ref("Limit"), "description": "Where the limits stand; absent without any."},
     }
     tokens = dict.fromkeys(("inputTokens", "outputTokens", "cacheReadTokens", "cacheCreationTokens"), _COUNT)
     answer = {
@@ -136,8 +137,33 @@ def _chat_answer() -> dict[str, Schema]:
     }
     return {
         "ChatAnswer": _object("The answer of `stream: false`.", answer, *answer),
-        "ChatMetadata": _object("What an answer took.", metadata, *metadata),
+        "ChatMetadata": _object("What an answer took.", metadata, *(name for name in metadata if name != "quota")),
         "ChatUsage": _object("Tokens; inputTokens holds none of the cache's.", tokens, *tokens),
+    }
+
+
+def _quota() -> dict[str, Schema]:
+    amount: Schema = {"type": "number", "minimum": 0}
+    limit: dict[str, Schema] = {
+        "name": {"type": "string", "description": "As in the RateLimit header.", "examples": ["tenant-usd-per-month"]},
+        "unit": {
+            "type": "string",
+            "enum": ["requests", "concurrent", "input_tokens", "output_tokens", "tokens", "usd"],
+        },
+        "limit": {**amount, "description": "The most that is admitted; of usd in dollars."},
+        "used": {**amount, "description": "What was used in the window, day or month."},
+        "held": {**amount, "description": "What requests in flight may use at most, until they end."},
+        "remaining": amount,
+        "resetSeconds": {"type": ["number", "null"], "minimum": 0, "description": "Until more is left."},
+    }
+    quota: dict[str, Schema] = {
+        "tenant": {"type": "string"},
+        "keyId": {"type": ["string", "null"], "description": "null for browsers without a key."},
+        "limits": {"type": "array", "items": ref("Limit")},
+    }
+    return {
+        "Limit": _object("A limit and where it stands.", limit, *limit),
+        "Quota": _object("The limits of a caller.", quota, *quota),
     }
 
 

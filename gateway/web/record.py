@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 
@@ -13,8 +14,11 @@ from gateway.core.flow import Flow
 from gateway.core.outcome import Kind, Outcome, Phase, Usage
 from gateway.core.pricing import PriceBook
 from gateway.core.principal import Principal
-from gateway.core.quota.holds import LimitState
+from gateway.core.quota.amounts import settled, used
+from gateway.core.quota.holds import LimitState, Reservation
+from gateway.core.quota.limits import NANO
 from gateway.identity.records import KeyRecord
+from gateway.ledger.rows import Admitted
 from gateway.relay import Timing
 
 _CLIENT_GONE = 499
@@ -42,6 +46,9 @@ class Record:
     key: KeyRecord | None = None
     principal: Principal | None = None
     states: tuple[LimitState, ...] = ()
+    held: Reservation | None = None
+    entry: Admitted | None = None
+    booking: asyncio.Future[None] | None = None  # of the entry
     model: str = ""
     stream: bool = False
     upstream: str = ""
@@ -55,6 +62,7 @@ class Record:
     client_bytes: int = 0
     flow: Flow | None = None
     _bill: Bill | None = None
+    _presumed: tuple[int, int] | None = None
 
     def fail(self, error: GatewayError) -> None:
         """Note why the request did not succeed; the first reason counts."""
@@ -66,8 +74,27 @@ class Record:
         if self._bill is None:
             usage, charges = self.fold.bill() if self.fold else (None, [])
             cost = sum([prices.cost(model or self.model, tokens) for model, tokens in charges]) if charges else None
-            self._bill = usage, cost
+            self._bill = (usage, cost) if usage is not None or not self._unseen() else self.presumed()
         return self._bill
+
+    def presumed(self) -> Bill:
+        """Return what it costs to have asked."""
+        if self._presumed is None:
+            return None, None
+        input_tokens, input_usd_nano = self._presumed
+        return Usage(input_tokens=input_tokens, estimated=True), input_usd_nano / NANO
+
+    def presume(self, input_tokens: int, input_usd_nano: int) -> None:
+        """Say what it costs to have asked, for an answer of which Claude tells no tokens."""
+        self._presumed = input_tokens, input_usd_nano
+
+    def _unseen(self) -> bool:
+        """Whether Claude had the request, and was not heard: not where it failed or refused before it said anything."""
+        return self.asked and (self.error is None or self.error.origin != "upstream")
+
+    def standing(self, prices: PriceBook) -> tuple[LimitState, ...]:
+        """Return where the limits stand when this request holds nothing more. Ask as for the bill."""
+        return self.states if self.held is None else settled(self.states, self.held, used(*self.bill(prices)))
 
     def since_start(self, moment: float | None) -> float | None:
         """Return seconds from the request's arrival."""

@@ -14,6 +14,7 @@ from gateway.core.dialects.messages import forwarded_headers, parse_messages
 from gateway.core.errors import InvalidRequest, QueryTooLong
 from gateway.web.dialects import CHAT, MESSAGES
 from gateway.web.pipeline import handle
+from gateway.web.quota import quota
 from gateway.web.services import SERVICES
 
 # What the existing frontends may put into a query string, in bytes: of each field decoded, and of all encoded (three
@@ -64,7 +65,8 @@ def _parse_chat_get(request: web.Request, _: bytes, allowed: Restrictions) -> Ca
             raise QueryTooLong(f"{name} is over the limit of {MAX_FIELD} bytes in a query string. Send a POST.")
         if _REPLACED in value and not _is_utf8(request.rel_url.raw_query_string):
             raise InvalidRequest(f"{name} is not UTF-8.")
-    return parse_query(query, request.app[SERVICES].chat, allowed)
+    services = request.app[SERVICES]
+    return parse_query(query, services.chat, allowed, services.prices)
 
 
 def _is_utf8(query: str) -> bool:
@@ -76,11 +78,12 @@ def _is_utf8(query: str) -> bool:
 
 
 def _parse_chat_post(request: web.Request, body: bytes, allowed: Restrictions) -> Call:
-    return parse_body(body, request.app[SERVICES].chat, allowed)
+    services = request.app[SERVICES]
+    return parse_body(body, services.chat, allowed, services.prices)
 
 
 def _parse_messages(request: web.Request, body: bytes, allowed: Restrictions) -> Call:
-    return parse_messages(_target(request), body, request.headers, allowed)
+    return parse_messages(_target(request), body, request.headers, allowed, request.app[SERVICES].prices)
 
 
 def _parse_models(request: web.Request, _: bytes, allowed: Restrictions) -> Call:
@@ -114,5 +117,6 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/v1/models", models, allow_head=False)
     # Nothing that could lead elsewhere in the operator's account: no slash, also not an encoded one, no dots alone.
     app.router.add_get(r"/v1/models/{id:\w[\w.:@-]*}", models, allow_head=False)
+    app.router.add_get("/api/quota", quota, allow_head=False)
     app.router.add_get("/health", health)
     app.router.add_head("/", root)

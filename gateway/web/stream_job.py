@@ -107,7 +107,8 @@ class StreamJob(Job):
     async def _attempt(self) -> None:
         """Relay one attempt to its end; ``relay.failure`` says how it ended."""
         exchange = await self.answered()
-        fold = self.record.fold = Fold(self.call.max_tokens, exchange.hide)
+        await self.booked()
+        fold = self.record.fold = Fold(self.call.max_tokens, exchange.hide, self.call.entered_tokens)
         self.relay.begin(exchange, fold, self.dialect.encoder(fold, self.call), self.attempts.first_event_by)
         client = self._client or await self._commit(returned_headers(exchange.headers))
         exchange.attach(self.relay)

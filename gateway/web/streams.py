@@ -11,6 +11,7 @@ from typing import Protocol
 
 from gateway.core.errors import GatewayError, Overloaded
 from gateway.core.principal import Principal
+from gateway.core.quota.holds import Amounts
 
 
 class Running(Protocol):
@@ -28,6 +29,16 @@ class Running(Protocol):
         """End it with an error."""
 
 
+class Holding(Protocol):
+    """A request that holds a part of its limits."""
+
+    def used(self) -> Amounts:
+        """Return what it used so far."""
+
+    def note(self) -> None:
+        """Have the ledger note it."""
+
+
 class Streams:
     """All requests in flight of this process.
 
@@ -36,7 +47,7 @@ class Streams:
 
     Attributes:
         running: Those of them that wait for something, and can be cut.
-        holds: Ids of the requests whose holds are to be renewed.
+        holds: By request id, the requests whose holds are to be renewed.
         draining: Whether the process is about to stop.
         left_bytes: Returns the bytes in memory of answers that are over.
     """
@@ -48,7 +59,7 @@ class Streams:
         self._empty = asyncio.Event()
         self._empty.set()
         self.running: set[Running] = set()
-        self.holds: set[str] = set()
+        self.holds: dict[str, Holding] = {}
         self.draining = False
         self.left_bytes: Callable[[], int] = int
 

@@ -1,4 +1,4 @@
-"""Telling of the requests that ended: to the metrics, and to the log.
+"""Telling of the requests that ended: to the ledger, to the metrics, and to the log.
 
 - What ended is told together, within ``[log] gather``: what telling needs is fetched into the processor's caches once
   and not for each request between the work of others. While it is told others wait, so it is told soon.
@@ -17,10 +17,16 @@ from contextlib import AbstractContextManager, nullcontext
 from gateway.core.errors import forget_way
 from gateway.core.outcome import Outcome
 from gateway.core.pricing import PriceBook
+from gateway.ledger.rows import Admitted, Completed
+from gateway.web.entries import completed
 from gateway.web.record import Record
 
 # Outcomes, for half a millisecond: for so long others may wait.
 _AT_ONCE = 8
+
+
+def _unbooked(_: Admitted, __: Completed) -> None:
+    """Keep no books."""
 
 
 class Telling:
@@ -33,6 +39,7 @@ class Telling:
         log_fault: Logs what went wrong, with the request's id.
         gather: Seconds for which outcomes may wait for others; 0 tells each at once.
         together: Gives what the outcomes that are told together are logged in.
+        book: Takes the end of a request whose beginning the ledger has.
     """
 
     def __init__(
@@ -43,6 +50,7 @@ class Telling:
         log_fault: Callable[[BaseException, str], None],
         gather: float,
         together: Callable[[], AbstractContextManager[None]] = nullcontext,
+        book: Callable[[Admitted, Completed], None] = _unbooked,
     ) -> None:
         self._prices = prices
         self._observe = observe
@@ -50,6 +58,7 @@ class Telling:
         self._log_fault = log_fault
         self._gather = gather
         self._together = together
+        self._book = book
         self._ended: list[Record] = []
         self._timer: asyncio.TimerHandle | None = None
 
@@ -85,6 +94,8 @@ class Telling:
     def _tell(self, record: Record) -> None:
         try:
             outcome = record.outcome(self._prices)
+            if record.entry is not None:
+                self._book(record.entry, completed(record.entry, outcome, self._prices))
             self._observe(outcome)
             self._log_outcome(outcome, record.address)
         except Exception as error:  # noqa: BLE001 - the others are to be told all the same

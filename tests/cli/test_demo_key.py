@@ -6,8 +6,8 @@ import pytest
 
 from gateway.cli.demo_key import has_live_key, ready_made_key
 from gateway.core.keys import Peppers
-from gateway.identity.database import open_database
-from gateway.identity.errors import Refused
+from gateway.database.errors import Refused
+from gateway.database.opening import open_database
 from gateway.identity.store import Store
 
 PEPPERS = Peppers.parse("first-pepper-0123456789")

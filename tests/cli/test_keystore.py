@@ -70,6 +70,14 @@ def test_a_table_is_aligned_and_has_no_trailing_space():
     assert CliRunner().invoke(show).stdout == "NAME    X\na       b\nlonger  c\n"
 
 
+def test_numbers_of_a_table_end_under_each_other():
+    @click.command()
+    def show():
+        print_table(("NAME", "X"), [("longer", "1"), ("a", "1,000")], texts=1)
+
+    assert CliRunner().invoke(show).stdout == "NAME        X\nlonger      1\na       1,000\n"
+
+
 def test_times_are_written_in_utc():
     assert written(1_764_000_000.9) == "2025-11-24T16:00:00Z"
     assert written(None) is None

@@ -53,12 +53,18 @@ def test_redis_is_refused_without_showing_its_url():
     assert "hush" not in sentence
 
 
-@pytest.mark.parametrize("url", ["data/tokenweir.db", "postgresql://user:hush@host/db", "sqlite://"])
+@pytest.mark.parametrize(
+    "url", ["data/tokenweir.db", "mysql://user:hush@host/db", "postgresql://user:hush@host", "sqlite://"]
+)
 def test_a_database_that_cannot_be_is_named_without_showing_its_url(url):
     (sentence,) = problems(config(database_url=url))
     assert sentence.startswith("database_url ")
-    assert sentence.endswith("allowed: a SQLite file, as in sqlite:///./data/tokenweir.db")
+    assert "allowed: a SQLite file, as in sqlite:///./data/tokenweir.db, or a PostgreSQL database" in sentence
     assert "hush" not in sentence
+
+
+def test_a_postgresql_database_may_be():
+    assert problems(config(database_url="postgresql://user:hush@host/db")) == []
 
 
 @pytest.mark.parametrize(

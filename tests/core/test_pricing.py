@@ -158,6 +158,25 @@ def test_the_star_is_the_price_of_unknown_models_only():
     assert book.cost("claude-opus-4-1", Usage(output_tokens=MILLION)) == pytest.approx(75.0)
 
 
+@pytest.mark.parametrize(("input_tokens", "price"), [(0, 3.0), (200_000, 3.0), (200_001, 6.0), (10**9, 6.0)])
+def test_the_dearest_rates_are_those_of_the_tiers_that_the_input_can_reach(input_tokens, price):
+    assert PriceBook().dearest("claude-sonnet-4-5", input_tokens).input == price
+
+
+@given(st.sampled_from(NAMES), usages, st.integers(0, 10**6))
+def test_nothing_costs_more_than_the_dearest_rates(model, usage, more):
+    book = PriceBook()
+    entered = usage.input_tokens + usage.cache_read_tokens + usage.cache_creation_tokens
+    assert book.dearest(model, entered + more).cost(usage) >= book.cost(model, usage)
+
+
+def test_a_tier_that_is_cheaper_does_not_lower_the_dearest_rates(monkeypatch):
+    tiers = ((100, (1.0, 9.0, 1.0, 1.0, 1.0, 1.0)), (-1, (2.0, 2.0, 2.0, 2.0, 2.0, 2.0)))
+    monkeypatch.setattr("gateway.core.pricing.MODELS", (("a", "^a", tiers),))
+    assert PriceBook().dearest("a", 101) == (2.0, 9.0, 2.0, 2.0, 2.0, 2.0)
+    assert PriceBook().dearest("a", 100) == (2.0, 2.0, 2.0, 2.0, 2.0, 2.0)
+
+
 def test_names_from_clients_cannot_fill_the_memory():
     book = PriceBook()
     for n in range(3000):

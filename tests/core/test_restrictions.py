@@ -25,9 +25,13 @@ def test_plans_are_joined_the_narrowest_wins():
     narrow = Plan(models=("claude-haiku-*",), betas=("a-*",), max_output_tokens=5, account_resources=True)
     wide = Plan(models=("claude-*",), max_output_tokens=9)
     assert restrictions_of(narrow, wide) == Restrictions(
-        models=(("claude-haiku-*",), ("claude-*",)), betas=(("a-*",),), max_output_tokens=5, account_resources=False
+        models=(("claude-haiku-*",), ("claude-*",)),
+        betas=(("a-*",),),
+        max_output_tokens=5,
+        account_resources=False,
+        unbounded=False,
     )
-    assert restrictions_of(Plan(account_resources=True)) == Restrictions()
+    assert restrictions_of(Plan(account_resources=True, allow_unbounded=True)) == Restrictions()
     assert restrictions_of() == Restrictions()
 
 

@@ -1,9 +1,11 @@
 """Durations, sizes and origins as people write them."""
 
+from datetime import UTC, datetime
+
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.core.units import Bytes, Seconds, WebOrigin
+from gateway.core.units import Bytes, Seconds, TimeZone, WebOrigin, zone_of
 
 
 @pytest.mark.parametrize(
@@ -51,3 +53,15 @@ def test_an_origin_is_brought_into_the_form_that_browsers_send(text, origin):
 def test_what_no_browser_sends_is_refused(text):
     with pytest.raises(ValidationError, match=r"allowed: \*, same-origin"):
         TypeAdapter(WebOrigin).validate_python(text)
+
+
+@pytest.mark.parametrize("name", ["UTC", "Europe/Paris", "America/Sao_Paulo"])
+def test_a_time_zone_is_one_that_the_machine_knows(name):
+    assert TypeAdapter(TimeZone).validate_python(name) == name
+    assert zone_of(name).utcoffset(datetime(2026, 7, 1, tzinfo=UTC)) is not None
+
+
+@pytest.mark.parametrize("name", ["", "Mars/Olympus", "../etc/passwd", "Europe/Paris\0", "/etc"])
+def test_anything_else_is_no_time_zone(name):
+    with pytest.raises(ValidationError, match="allowed: UTC, or a name"):
+        TypeAdapter(TimeZone).validate_python(name)

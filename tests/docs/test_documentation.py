@@ -53,10 +53,22 @@ def test_every_configuration_that_is_shown_is_allowed(page, tmp_path):
         Config.model_validate(tomllib.loads(text))
 
 
+def _takes_a_value(command: click.Command, option: str) -> bool:
+    taken = {
+        name for found in command.params if isinstance(found, click.Option) and not found.is_flag for name in found.opts
+    }
+    return option in taken
+
+
 def resolve(words: list[str]) -> tuple[click.Command, str]:
     command: click.Command = main
     path = []
-    for word in words:
+    following = iter(words)
+    for word in following:
+        if word.startswith("-"):
+            if _takes_a_value(command, word):
+                next(following, None)
+            continue
         if not isinstance(command, click.Group):
             break
         found = command.get_command(click.Context(command), word)
@@ -83,8 +95,8 @@ def shown_commands() -> set[str]:
 
 @pytest.mark.parametrize("line", sorted(shown_commands()))
 def test_every_command_that_is_shown_exists_with_its_options(line):
-    words = [word for word in line.split("#")[0].split() if word != "…"]
-    command, path = resolve([word for word in words if not word.startswith("-")])
+    words = [word for word in re.split(r"[#|]", line)[0].split() if word != "…"]
+    command, path = resolve(words)
     known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
     assert set(OPTION.findall(f" {line.split('|')[0]}")) <= known, path
 

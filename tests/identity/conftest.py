@@ -1,14 +1,15 @@
-"""A real SQLite file, a clock that stands still until told otherwise, and one pepper."""
+"""A real SQLite file or PostgreSQL database, a clock that stands still until told otherwise, and one pepper."""
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import pytest
 from sqlalchemy import event
 
 from gateway.core.keys import Peppers
-from gateway.identity.database import open_database
+from gateway.database.opening import open_database
 from gateway.identity.store import Store
 
 NOON = 1_764_000_000.0
@@ -27,8 +28,11 @@ def clock():
     return Clock()
 
 
-@pytest.fixture
-def url(tmp_path):
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    """Each test runs with both databases, but those that name one of them."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgresql").new_database()
     return f"sqlite:///{tmp_path}/data/tokenweir.db"
 
 
@@ -41,6 +45,10 @@ def peppers():
 def engine(url):
     engine = open_database(url, busy_timeout=5)
     yield engine
+    # A directory that was stopped does not wait for its reader, which may still have a connection.
+    for thread in threading.enumerate():
+        if thread.name.startswith("keys"):
+            thread.join(10)
     engine.dispose()
 
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from gateway.database.errors import Refused
 from gateway.identity import pepper
-from gateway.identity.errors import Refused
 from gateway.identity.pepper import load_peppers
 
 LOAD = "import sys, pathlib; from gateway.identity.pepper import load_peppers as l; print(l(pathlib.Path(sys.argv[1]), None).secrets[1].hex())"

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from gateway.app import running
-from gateway.identity.database import open_database
+from gateway.database.opening import open_database
 from tests.support.gateway import configuration, serving
 from tests.support.observed import Outcomes
 from tests.support.scripted_upstream import BLOCK, END, SSE_HEAD, START, scripted_upstream, text_delta

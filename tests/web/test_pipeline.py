@@ -365,20 +365,20 @@ async def test_holds_are_renewed_for_as_long_as_their_stream_runs(shop):
             renewed = asyncio.Event()
 
             class Store:
-                async def renew(self, ids, now):
-                    unknown = await services.holds.renew(ids, now)
+                async def renew(self, checkpoints):
+                    unknown = await services.holds.renew(checkpoints)
                     assert not unknown
                     renewed.set()
 
             started = time.monotonic()
-            task = asyncio.get_running_loop().create_task(
-                renew(Store(), services.streams, every=0, clock=lambda: started + FIRST_LEASE / 2)
-            )
+            services.holds._monotonic = lambda: started + FIRST_LEASE / 2
+            task = asyncio.get_running_loop().create_task(renew(Store(), services.streams, every=0))
             async with asyncio.timeout(15):
                 await renewed.wait()
             task.cancel()
-            limits = services.holds._renewed[request_id].limits
-            late = await services.holds.reserve(Reservation("req_2", limits), started + 2 * FIRST_LEASE)
+            limits = services.holds._renewed[request_id].reservation.limits
+            services.holds._monotonic = lambda: started + 2 * FIRST_LEASE
+            late = await services.holds.reserve(Reservation("req_2", limits))
             assert isinstance(late, Refused)
 
 

@@ -18,8 +18,8 @@ from gateway.core.errors import (
     Unauthenticated,
     UpstreamUnreachable,
 )
-from gateway.web.pipeline import _unserved
 from gateway.web.record import Record
+from gateway.web.taking import _unserved
 from tests.support.gateway import configuration
 from tests.support.observed import eventually, observed
 from tests.support.raw_client import connected, request_bytes
@@ -154,13 +154,10 @@ async def test_a_request_that_claude_did_not_take_has_been_made(shop):
 @pytest.mark.parametrize("told", [True, False])
 def test_faults_of_ours_before_claude_was_asked_are_told_from_all_others(error, ours, told):
     record = Record("req_1", "POST", "192.0.2.1")
-    assert not _unserved(record)
+    assert not _unserved(record, None)
     if told and isinstance(error, GatewayError):
         record.fail(error)
-        assert _unserved(record) is ours
-    try:
-        raise error
-    except BaseException:  # noqa: BLE001 - a cancellation, too
-        assert _unserved(record) is ours
-        record.asked = True
-        assert not _unserved(record)
+        assert _unserved(record, None) is ours
+    assert _unserved(record, error) is ours
+    record.asked = True
+    assert not _unserved(record, error)

@@ -24,6 +24,7 @@ from gateway.core.errors import (
     UpstreamRefused,
 )
 from gateway.core.outcome import Usage
+from gateway.core.quota.told import as_json
 
 _SERVER_ERROR = 500
 _TOO_MANY = 429
@@ -115,6 +116,7 @@ def _data(frame: dict[str, Any]) -> bytes:
 def metadata_of(summary: Summary) -> dict[str, Any]:
     """Return ``metadata`` as the ``done`` frame and the JSON answer carry it."""
     usage = summary.usage or Usage()
+    quota = {"quota": [as_json(state) for state in summary.quota]} if summary.quota else {}
     return {
         "requestId": summary.request_id,
         "model": summary.model,
@@ -129,6 +131,7 @@ def metadata_of(summary: Summary) -> dict[str, Any]:
         "durationMs": summary.duration_ms,
         "tokensPerSecond": None if summary.tokens_per_second is None else round(summary.tokens_per_second, 1),
         "costUsd": None if summary.cost_usd is None else round(summary.cost_usd, 9),
+        **quota,
     }
 
 

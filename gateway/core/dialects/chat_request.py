@@ -18,8 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from gateway.core.call import DEFAULT_VERSION, Call, Restrictions
 from gateway.core.dialects.settings import ChatSettings
 from gateway.core.errors import InvalidRequest, MessageRequired
+from gateway.core.pricing import PriceBook
+from gateway.core.quota.worst import worst_case
 from gateway.core.restrictions import check_account_resources, check_model
 
+LONGEST_USER_ID = 256  # characters of the application's own id of a user
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 # Far past any conversation; the body's size is the real bound.
 _MAX_TURNS = 10_000
@@ -53,7 +56,7 @@ class RequestMetadata(BaseModel):
 
     model_config = _STRICT
 
-    userId: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = Field(  # noqa: N815 - the wire's name
+    userId: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_USER_ID)] | None = Field(  # noqa: N815 - the wire's name
         None, description="The application's own user, for limits per user."
     )
 
@@ -113,19 +116,19 @@ _MODELS: tuple[type[BaseModel], ...] = (ChatRequest, Turn, ContentBlock, Request
 _NAMES = frozenset(name for model in _MODELS for name in model.model_fields)
 
 
-def parse_query(query: Mapping[str, str], settings: ChatSettings, allowed: Restrictions) -> Call:
+def parse_query(query: Mapping[str, str], settings: ChatSettings, allowed: Restrictions, prices: PriceBook) -> Call:
     """Read the existing frontends' GET; other parameters than theirs are ignored, as they always were."""
-    return _call({name: query[name] for name in ("message", "system") if name in query}, settings, allowed)
+    return _call({name: query[name] for name in ("message", "system") if name in query}, settings, allowed, prices)
 
 
-def parse_body(body: bytes, settings: ChatSettings, allowed: Restrictions) -> Call:
+def parse_body(body: bytes, settings: ChatSettings, allowed: Restrictions, prices: PriceBook) -> Call:
     """Read a POST.
 
     Raises:
         InvalidRequest: Names the field and what is allowed.
         MessageRequired: There is nothing to answer.
     """
-    return _call(_object(body), settings, allowed)
+    return _call(_object(body), settings, allowed, prices)
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -164,7 +167,7 @@ def _validated(fields: dict[str, Any]) -> ChatRequest:
         raise _explain(error) from None
 
 
-def _call(fields: dict[str, Any], settings: ChatSettings, allowed: Restrictions) -> Call:
+def _call(fields: dict[str, Any], settings: ChatSettings, allowed: Restrictions, prices: PriceBook) -> Call:
     request = _validated(fields)
     # What passes unchanged is taken as it came: it may be nested deeper than a model could be written out again.
     turns = list(fields.get("messages", ()))
@@ -197,6 +200,7 @@ def _call(fields: dict[str, Any], settings: ChatSettings, allowed: Restrictions)
         max_tokens=max_tokens,
         end_user=request.metadata.userId if request.metadata else None,
         thinking=thinking is not None and thinking.get("type") != "disabled",
+        worst=worst_case(body, prices),
     )
 
 

@@ -18,6 +18,8 @@ from pydantic_core import from_json
 from gateway.core.call import DEFAULT_VERSION, Call, Restrictions, Summary
 from gateway.core.claude import Fold
 from gateway.core.errors import GatewayError, InvalidRequest, ThreadsNotOffered, UpstreamCredential
+from gateway.core.pricing import PriceBook
+from gateway.core.quota.worst import worst_case
 from gateway.core.restrictions import (
     check_account_resources,
     check_betas,
@@ -114,7 +116,9 @@ def forwarded_headers(headers: Mapping[str, str], allowed: Restrictions) -> dict
     return forwarded
 
 
-def parse_messages(target: str, body: bytes, headers: Mapping[str, str], allowed: Restrictions) -> Call:
+def parse_messages(
+    target: str, body: bytes, headers: Mapping[str, str], allowed: Restrictions, prices: PriceBook
+) -> Call:
     """Read a request to ``/v1/messages`` or ``/v1/messages/count_tokens``.
 
     Raises:
@@ -145,6 +149,7 @@ def parse_messages(target: str, body: bytes, headers: Mapping[str, str], allowed
         stream=bool(stream) and not counts,
         max_tokens=max_tokens,
         end_user=_end_user(fields),
+        worst=None if counts else worst_case(fields, prices),
     )
 
 

@@ -3,29 +3,32 @@
 Rules that every store keeps (``tests/quota`` checks them against each):
 
 - *All or nothing.* A request takes from all limits of all scopes or from none; a refusal costs nothing.
-- *At admission no limit is exceeded*, whatever crashed, came late or came twice before.
+- *At admission no limit is exceeded*, whatever crashed, came late or came twice before: what is used and what is held
+  count alike.
 - *Idempotent by request id.* The first end of a hold counts; the same call again changes nothing. An id that has ended
   is never admitted again, so a ``reserve`` that arrives after its ``cancel`` takes no slot.
-- *A lease that runs out* frees the concurrency slots; what was counted in windows stays. The hold leaves a tombstone,
-  kept for longer than the longest stream: a late ``renew`` takes the slots again (the stream does run, so the count may
-  pass the limit, and then the next ones wait), a late ``settle`` or ``cancel`` ends it.
+- *What is held is replaced by what was used.* ``settle`` says it at the end. Windows and periods are those of the
+  admission, however late the end comes. What was used beyond what was held counts too, also past a limit: the next
+  ones wait.
+- *Checkpoints.* ``renew`` prolongs the lease and says what was used so far. A lease that runs out is settled at the
+  last checkpoint, before the first one at ``spent``, and its slots are free. It leaves a tombstone, kept for longer
+  than the longest stream: a late ``renew`` holds everything again (the stream does run, so the count may pass the
+  limit, and then the next ones wait), a late ``settle`` replaces the checkpoint, a late ``cancel`` takes it back.
 - *Settle keeps, cancel gives back.* ``settle`` ends a request that reached the upstream or was the client's to answer
-  for. ``cancel`` is for one that never got there through our fault: its windows are as if it had not been.
-- *Each operation is one atomic step* of the store, and ``now`` is the store's own time or a monotonic clock.
+  for. ``cancel`` is for one that never got there through our fault: it is as if it had not been.
+- *Each operation is one atomic step* of the store, whose own clock counts and never goes back.
 
 The first lease is short, so that a worker which dies between ``reserve`` and its first ``renew`` blocks a slot for
 10 s. A caller renews within :data:`FIRST_LEASE` and then every :data:`RENEW_EVERY`: three tries in a lease.
-
-Token and money budgets will be further units in ``amounts``, windows of their own, and an amount that was really used
-given to ``settle``; nothing of the rules changes for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from gateway.core.quota.calendar import Span
 from gateway.core.quota.limits import AppliedLimit, Unit
 
 # Part of the rules, no settings: whoever shares a store must agree on them.
@@ -33,14 +36,18 @@ FIRST_LEASE = 10.0
 LEASE = 60.0
 RENEW_EVERY = 15.0
 
-# A slot may free at any moment, and nobody knows when: a second keeps a waiting client responsive without a storm.
-CONCURRENCY_RETRY_AFTER = 1.0
+# A slot, or what others hold, may become free at any moment, and nobody knows when: a second keeps a waiting client
+# responsive without a storm.
+HELD_RETRY_AFTER = 1.0
 
 ENDED = "request-id"
 """The "limit" of a reservation whose request id has already ended: an id is good for one request."""
 
-ONE_STREAM: Mapping[Unit, int] = MappingProxyType({"requests": 1, "concurrent": 1})
-ONE_REQUEST: Mapping[Unit, int] = MappingProxyType({"requests": 1})
+Amounts = Mapping[Unit, int]
+"""How much of each unit; what is absent is nothing. Dollars are in billionths."""
+
+ONE_STREAM: Amounts = MappingProxyType({"requests": 1, "concurrent": 1})
+ONE_REQUEST: Amounts = MappingProxyType({"requests": 1})
 
 
 class Reservation(NamedTuple):
@@ -49,36 +56,62 @@ class Reservation(NamedTuple):
     Attributes:
         id: The request's id, unique over all processes.
         limits: All limits that apply, each counter once.
-        amounts: How much of each unit; what is absent is not taken. ``count_tokens`` takes :data:`ONE_REQUEST`.
+        budgets: What it holds of periods, which is the most that it can use, and of slots.
+        rates: What it holds of sliding windows; the most that it can use would let hardly anybody else in.
+        spent: What counts if its lease runs out before anybody says more: what it costs to have asked.
     """
 
     id: str
     limits: tuple[AppliedLimit, ...]
-    amounts: Mapping[Unit, int] = ONE_STREAM
+    budgets: Amounts = ONE_STREAM
+    rates: Amounts = ONE_REQUEST
+    spent: Amounts = ONE_REQUEST
+
+    def amount(self, limit: AppliedLimit) -> int:
+        """Return what is held of a limit."""
+        return (self.budgets if limit.window is None else self.rates).get(limit.unit, 0)
 
 
 class LimitState(NamedTuple):
-    """Where a limit stands after the request, for headers.
+    """Where a limit stands after the request.
 
     Attributes:
         name: The limit's public name.
+        unit: What is counted.
         limit: The most that is admitted.
-        remaining: What is left, never below 0.
+        used: What was used and is settled.
+        held: What requests in flight hold, this one included.
         reset: Seconds until more is left; None where no time is known (concurrency).
-        window: Seconds, None for concurrency.
+        window: Seconds of a window, of a period its whole length; None for concurrency.
+        span: The calendar's period, None where there is none.
     """
 
     name: str
+    unit: Unit
     limit: int
-    remaining: int
+    used: int
+    held: int
     reset: float | None
     window: float | None
+    span: Span | None = None
+
+    @property
+    def remaining(self) -> int:
+        """What is left, never below 0."""
+        return max(0, self.limit - self.used - self.held)
 
 
 class Held(NamedTuple):
-    """The request may go on; its caller renews and ends the hold."""
+    """The request may go on; its caller renews and ends the hold.
+
+    Attributes:
+        lease_until: By the store's clock.
+        admitted_at: Unix seconds by the store's clock: the periods that it counts in are those of this time.
+        states: All limits.
+    """
 
     lease_until: float
+    admitted_at: float
     states: tuple[LimitState, ...]
 
 
@@ -87,30 +120,44 @@ class Refused(NamedTuple):
 
     Attributes:
         limit: Name of the limit that refuses; of several the one to wait for longest. :data:`ENDED` for a used-up id.
-        retry_after: Seconds, None when waiting does not help.
+        retry_after: Seconds, None when waiting does not help: it asks for more than the limit is.
+        spent: Whether a budget is used up, so that nothing but its next period helps.
         states: All limits, also those that would have admitted.
     """
 
     limit: str
     retry_after: float | None
+    spent: bool
     states: tuple[LimitState, ...]
+
+
+class Overshoot(NamedTuple):
+    """By how much one settlement took a budget past its limit."""
+
+    limit: str
+    unit: Unit
+    amount: int
 
 
 class HoldStore(Protocol):
     """Where holds and counters live; see the module for the rules."""
 
-    async def reserve(self, reservation: Reservation, now: float) -> Held | Refused:
+    async def reserve(self, reservation: Reservation) -> Held | Refused:
         """Hold everything that ``reservation`` asks for, or nothing."""
         ...
 
-    async def renew(self, ids: Collection[str], now: float) -> frozenset[str]:
-        """Prolong the leases of ``ids`` to :data:`LEASE` from now; return those that are not known or have ended."""
+    async def renew(self, checkpoints: Mapping[str, Amounts]) -> frozenset[str]:
+        """Prolong leases to :data:`LEASE` from now, and note what was used; return ids not known or ended."""
         ...
 
-    async def settle(self, request_id: str, now: float) -> None:
-        """End the hold and keep what it counted in windows."""
+    async def settle(self, request_id: str, used: Amounts) -> tuple[Overshoot, ...]:
+        """End the hold and count what was used; return the budgets that this took past their limit."""
         ...
 
-    async def cancel(self, request_id: str, now: float) -> None:
-        """End the hold and give back what it counted in windows."""
+    async def cancel(self, request_id: str) -> None:
+        """End the hold and give back everything."""
+        ...
+
+    async def look(self, limits: tuple[AppliedLimit, ...]) -> tuple[LimitState, ...]:
+        """Return where limits stand, and hold nothing."""
         ...

@@ -9,6 +9,7 @@
   meant for those with one. Their plan always has a limit of requests per address.
 - Names come from a fixed set (scope, unit, window), so that they can be labels of metrics; tenants, keys, users and
   addresses are in the counter's identity only.
+- Dollars are counted in billionths, because a single token of some models costs 30 of them.
 
 What does not depend on the user and the address is computed once, in :class:`LimitSet`; callers keep it per plan.
 """
@@ -17,15 +18,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple, cast
 
 from gateway.core.plans import AnonymousDefault, Limits, Plan
 from gateway.core.principal import Principal
+from gateway.core.quota.calendar import Span
 
 Scope = Literal["tenant", "key", "user", "address"]
-Unit = Literal["requests", "concurrent"]
+Unit = Literal["requests", "concurrent", "input_tokens", "output_tokens", "tokens", "usd"]
 
-_MINUTE = 60.0
+NANO = 1_000_000_000
+_ANONYMOUS = "@"  # in no key's id
+_CONCURRENT = "concurrent_streams"
+_WINDOWS = {"minute": 60.0, "hour": 3600.0}
 _WINDOW_NAMES = {60.0: "minute", 3600.0: "hour", 86400.0: "day"}
 
 
@@ -34,12 +39,13 @@ class AppliedLimit:
     """One limit, ready to be held.
 
     Attributes:
-        key: Identity of the counter, the same in every process: ``tenant:acme:requests:60``.
+        key: Identity of the counter, the same in every process: ``tenant:acme:requests:60``, ``tenant:acme:usd:month``.
         name: As in the RateLimit header: ``tenant-requests-per-minute``.
         scope: Whose limit it is.
-        unit: What is counted. Tokens and money become units of their own.
-        amount: The most that is admitted.
-        window: Seconds, None for what is held only while the request runs.
+        unit: What is counted.
+        amount: The most that is admitted; of dollars in billionths.
+        window: Seconds of a window that slides, None for the others.
+        span: The calendar's period, None for the others. With neither it is held only while the request runs.
     """
 
     key: str
@@ -48,47 +54,79 @@ class AppliedLimit:
     unit: Unit
     amount: int
     window: float | None
+    span: Span | None = None
+
+
+class _Counted(NamedTuple):
+    """What a limit counts."""
+
+    unit: Unit
+    window: float | None
+    span: Span | None
+
+
+def _counted(field: str) -> _Counted:
+    """Return what a field of :class:`~gateway.core.plans.Limits` counts."""
+    if field == _CONCURRENT:
+        return _Counted("concurrent", None, None)
+    unit, _, over = field.partition("_per_")
+    window = _WINDOWS.get(over)
+    return _Counted(cast("Unit", unit), window, None if window else cast("Span", over))
+
+
+_COUNTED = {field: _counted(field) for field in Limits.model_fields}
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
     """A limit of a scope, before it is known who it is counted for."""
 
-    unit: Unit
+    counted: _Counted
     amount: int
-    window: float | None
 
     def applied(self, scope: Scope, owner: str) -> AppliedLimit:
         """Return the limit on the counter of ``owner``."""
-        suffix, name = _names(self.unit, self.window, scope)
-        return AppliedLimit(f"{owner}:{suffix}", name, scope, self.unit, self.amount, self.window)
+        suffix, name = _names(self.counted, scope)
+        unit, window, span = self.counted
+        return AppliedLimit(f"{owner}:{suffix}", name, scope, unit, self.amount, window, span)
 
 
 @cache
-def _names(unit: Unit, window: float | None, scope: Scope) -> tuple[str, str]:
+def _names(counted: _Counted, scope: Scope) -> tuple[str, str]:
     """Return the end of a counter's identity, and the limit's public name: it says the window's length."""
+    unit, window, span = counted
+    if span is not None:
+        return counter_key("", unit, span)[1:], f"{scope}-{unit.replace('_', '-')}-per-{span}"
     if window is None:
         return unit, f"{scope}-concurrent-streams"
-    return f"{unit}:{window:g}", f"{scope}-requests-per-{_WINDOW_NAMES.get(window, f'{window:g}s')}"
+    over = _WINDOW_NAMES.get(window, f"{window:g}s")
+    return f"{unit}:{window:g}", f"{scope}-{unit.replace('_', '-')}-per-{over}"
+
+
+def counter_key(owner: str, unit: Unit, span: Span) -> str:
+    """Return the identity of the counter of a day or month."""
+    return f"{owner}:{unit}:{span}"
 
 
 def _rules(*limits: Limits) -> tuple[_Rule, ...]:
     """Return the rules of all ``limits``; of those on the same counter the tightest."""
-    tightest: dict[tuple[Unit, float | None], int] = {}
+    tightest: dict[_Counted, int] = {}
     for source in limits:
-        found: tuple[tuple[Unit, float | None, int | None], ...] = (
-            ("requests", _MINUTE, source.requests_per_minute),
-            ("concurrent", None, source.concurrent_streams),
-        )
-        for unit, window, amount in found:
-            if amount is not None:
-                tightest[unit, window] = min(amount, tightest.get((unit, window), amount))
-    return tuple(_Rule(unit, amount, window) for (unit, window), amount in tightest.items())
+        for field, counted in _COUNTED.items():
+            told = getattr(source, field)
+            if told is not None:
+                amount = round(told * NANO) if counted.unit == "usd" else told
+                tightest[counted] = min(amount, tightest.get(counted, amount))
+    return tuple(_Rule(counted, amount) for counted, amount in tightest.items())
 
 
 def _escaped(part: str) -> str:
     """Keep ``:`` as the separator of a counter's identity, whatever a tenant or plan is called."""
     return part.replace("%", "%25").replace(":", "%3A")
+
+
+def _anonymous_realm(tenant: str, plan_name: str) -> str:
+    return f"{_escaped(tenant)}:anonymous:{_escaped(plan_name)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +163,10 @@ class LimitSet:
     @classmethod
     def of_anonymous(cls, tenant: str, plan_name: str, plan: Plan, default: AnonymousDefault) -> LimitSet:
         """Return the limits of the browsers that a mapping attributes to ``tenant`` under ``plan``."""
-        realm = f"{_escaped(tenant)}:anonymous:{_escaped(plan_name)}"
+        realm = _anonymous_realm(tenant, plan_name)
         address = _rules(plan.per_address)
         if plan.per_address.requests_per_minute is None:
-            address = (_Rule("requests", default.requests, default.window), *address)
+            address = (_Rule(_Counted("requests", default.window, None), default.requests), *address)
         shared = tuple(rule.applied("tenant", f"tenant:{realm}") for rule in _rules(plan))
         return cls(shared, realm, _rules(plan.per_user), address)
 
@@ -141,6 +179,28 @@ class LimitSet:
             applied += [rule.applied("user", f"user:{self.realm}:{end_user}") for rule in self.user]
         applied += [rule.applied("address", f"address:{self.realm}:{address}") for rule in self.address]
         return tuple(applied)
+
+
+def key_of(principal: Principal) -> str:
+    """Return what the ledger calls the key of a caller: of browsers without one it is their plan."""
+    return f"{_ANONYMOUS}{principal.tenant_plan}" if principal.key_id is None else principal.key_id
+
+
+def owners(tenant: str, key_id: str, end_user: str) -> list[str]:
+    """Return the start of the identity of the counters that a request counts in, but for its address'.
+
+    Args:
+        tenant: Whose request it is.
+        key_id: As :func:`key_of` has it.
+        end_user: Pseudonym, empty without one.
+    """
+    if key_id.startswith(_ANONYMOUS):
+        realm = _anonymous_realm(tenant, key_id.removeprefix(_ANONYMOUS))
+        found = [f"tenant:{realm}"]
+    else:
+        realm = _escaped(tenant)
+        found = [f"tenant:{realm}", f"key:{realm}:{_escaped(key_id)}"]
+    return [*found, f"user:{realm}:{end_user}"] if end_user else found
 
 
 def limit_set(

@@ -1,7 +1,7 @@
 """Limits for one of several workers that count apart from each other: each has its share.
 
-Shares are rounded down, so that together they never admit more than the limit. A limit that is smaller than the number
-of workers has no share for each of them, and is to be refused before.
+Shares of what is counted in whole numbers are rounded down, so that together they never admit more than the limit. A
+limit that is smaller than the number of workers has no share for each of them, and is to be refused before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ L = TypeVar("L", bound=Limits)
 
 def counted_limits(
     plans: Mapping[str, Plan], anonymous: Collection[str], default: AnonymousDefault
-) -> Iterator[tuple[str, int]]:
+) -> Iterator[tuple[str, float]]:
     """Yield the limits in force that are counted, each by its key in the configuration.
 
     Args:
@@ -51,11 +51,11 @@ def _shared(limits: L, workers: int) -> L:
     return limits.model_copy(update={what: _part(amount, workers) for what, amount in _amounts(limits).items()})
 
 
-def _part(amount: int, workers: int) -> int:
-    return max(1, amount // workers)
+def _part(amount: float, workers: int) -> float:
+    return amount / workers if isinstance(amount, float) else max(1, amount // workers)
 
 
-def _amounts(limits: Limits) -> dict[str, int]:
+def _amounts(limits: Limits) -> dict[str, float]:
     """Return what ``Limits`` itself declares; what a plan has beside it is allowed or not, and counted nowhere."""
     found = {what: getattr(limits, what) for what in Limits.model_fields}
     return {what: amount for what, amount in found.items() if amount is not None}

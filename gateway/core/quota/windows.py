@@ -67,8 +67,8 @@ class SlidingWindow:
         self._at(now)
         return self._sum
 
-    def add(self, amount: int, now: float) -> int:
-        """Count ``amount``, whatever the limit, and return the bucket's index for :meth:`adjust`."""
+    def add(self, amount: int, now: float) -> float:
+        """Count ``amount``, whatever the limit, and return the time that it counts at, for :meth:`adjust`."""
         now = self._at(now)
         index = int(now // self._width)
         if self._buckets and self._buckets[-1].index == index:
@@ -78,19 +78,28 @@ class SlidingWindow:
         else:
             self._buckets.append(_Bucket(index, now, amount))
         self._sum += amount
-        return index
+        return now
 
-    def adjust(self, index: int, by: int, now: float) -> None:
-        """Change an entry of the bucket ``index`` by ``by``: negative gives back. Too late changes nothing."""
-        self._at(now)
-        for bucket in reversed(self._buckets):
-            if bucket.index == index:
-                bucket.count += by
-                self._sum += by
-                if bucket.count <= 0:
-                    self._sum -= bucket.count
-                    self._buckets.remove(bucket)
-                return
+    def adjust(self, at: float, by: int, now: float) -> None:
+        """Change what was added at the time ``at`` by ``by``; what has left the window meanwhile stays as it was."""
+        now = self._at(now)
+        index = int(at // self._width)
+        place = len(self._buckets)
+        while place and self._buckets[place - 1].index >= index:
+            place -= 1
+        if place < len(self._buckets) and self._buckets[place].index == index:
+            self._change(place, by)
+        elif by > 0 and at + self.length > now:
+            self._buckets.insert(place, _Bucket(index, at, by))
+            self._sum += by
+
+    def _change(self, place: int, by: int) -> None:
+        bucket = self._buckets[place]
+        by = max(by, -bucket.count)
+        bucket.count += by
+        self._sum += by
+        if not bucket.count:
+            del self._buckets[place]
 
     def retry_after(self, amount: int, limit: int, now: float) -> float | None:
         """Return the seconds until ``amount`` fits: 0 for now, None for never."""

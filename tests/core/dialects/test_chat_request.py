@@ -12,15 +12,17 @@ from gateway.core.call import Restrictions
 from gateway.core.dialects.chat_request import parse_body, parse_query
 from gateway.core.dialects.settings import ChatSettings
 from gateway.core.errors import Forbidden, InvalidRequest, MessageRequired, ModelNotAllowed
+from gateway.core.pricing import PriceBook
 
 SETTINGS = ChatSettings(model="claude-sonnet-5-5", max_tokens=1000, aliases={"old": "claude-haiku-4-5"})
+PRICES = PriceBook()
 OPEN = Restrictions()
 USER = {"role": "user", "content": "Hi"}
 
 
 def parse(body, allowed=OPEN, **settings):
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return parse_body(raw, SETTINGS.model_copy(update=settings), allowed)
+    return parse_body(raw, SETTINGS.model_copy(update=settings), allowed, PRICES)
 
 
 def sent(body, allowed=OPEN, **settings):
@@ -46,18 +48,20 @@ def test_a_message_is_all_that_is_needed():
 
 def test_the_old_get_is_the_same():
     query = MultiDict({"message": "Hi", "system": "Be brief.", "model": "claude-opus-5-5", "utm_source": "mail"})
-    assert json.loads(parse_query(query, SETTINGS, OPEN).body) == sent({"message": "Hi", "systemPrompt": "Be brief."})
+    assert json.loads(parse_query(query, SETTINGS, OPEN, PRICES).body) == sent(
+        {"message": "Hi", "systemPrompt": "Be brief."}
+    )
 
 
 @pytest.mark.parametrize("query", [{}, {"message": ""}, {"message": " \n"}, {"system": "x"}, {"Message": "Hi"}])
 def test_a_get_without_a_message_is_told_so(query):
     with pytest.raises(MessageRequired):
-        parse_query(MultiDict(query), SETTINGS, OPEN)
+        parse_query(MultiDict(query), SETTINGS, OPEN, PRICES)
 
 
 def test_a_get_with_bytes_that_are_no_text_is_told_so():
     with pytest.raises(InvalidRequest, match="not valid UTF-8"):
-        parse_query(MultiDict({"message": "\udcff"}), SETTINGS, OPEN)
+        parse_query(MultiDict({"message": "\udcff"}), SETTINGS, OPEN, PRICES)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +255,7 @@ def test_the_plan_is_asked_about_the_model_that_answers():
         with pytest.raises(ModelNotAllowed):
             parse(body, haiku)
     with pytest.raises(ModelNotAllowed):
-        parse_query(MultiDict({"message": "Hi"}), SETTINGS, haiku)
+        parse_query(MultiDict({"message": "Hi"}), SETTINGS, haiku, PRICES)
 
 
 @pytest.mark.parametrize(

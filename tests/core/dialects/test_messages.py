@@ -21,9 +21,11 @@ from gateway.core.errors import (
     UpstreamCredential,
     UpstreamMalformed,
 )
+from gateway.core.pricing import PriceBook
 from gateway.core.sse import EventSplitter
 
 NOW = 1_764_000_000_000
+PRICES = PriceBook()
 OPEN = Restrictions()
 HAIKU = Restrictions(models=(("claude-haiku-*",),), max_output_tokens=100, account_resources=False)
 ROUTE = "/v1/messages"
@@ -32,7 +34,7 @@ PADDING = "x" * 70_000
 
 def parse(body, allowed=OPEN, target=ROUTE, headers=None):
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return parse_messages(target, raw, headers or {}, allowed)
+    return parse_messages(target, raw, headers or {}, allowed, PRICES)
 
 
 def request(**fields):

@@ -136,3 +136,23 @@ def test_what_does_not_depend_on_the_request_is_computed_once():
         "tenant:acme:requests:60",
         "user:acme:u9:requests:60",
     ]
+
+
+def test_every_unit_can_be_limited_over_every_span():
+    units = ("requests", "input_tokens", "output_tokens", "tokens", "usd")
+    spans = {"minute": "60", "hour": "3600", "day": "day", "month": "month"}
+    plan = Plan(**{f"{unit}_per_{span}": 7 for unit in units for span in spans})
+    limits = {limit.key: limit for limit in applied_limits(caller(), plan, None, DEFAULT)}
+    assert set(limits) == {f"tenant:acme:{unit}:{span}" for unit in units for span in spans.values()}
+    month = limits["tenant:acme:input_tokens:month"]
+    assert (month.name, month.amount) == ("tenant-input-tokens-per-month", 7)
+    assert (month.window, month.span) == (None, "month")
+    hour = limits["tenant:acme:tokens:3600"]
+    assert (hour.name, hour.window, hour.span) == ("tenant-tokens-per-hour", 3600.0, None)
+
+
+def test_dollars_are_counted_in_billionths():
+    (limit,) = applied_limits(caller(), Plan(usd_per_month=0.000_001), None, DEFAULT)
+    assert (limit.unit, limit.amount) == ("usd", 1000)
+    (limit,) = applied_limits(caller(), Plan(usd_per_day=12.34), None, DEFAULT)
+    assert (limit.name, limit.amount) == ("tenant-usd-per-day", 12_340_000_000)

@@ -64,3 +64,7 @@ def test_the_limit_that_is_there_unasked_is_in_force_where_an_anonymous_plan_set
 
 def test_without_limits_none_is_in_force():
     assert list(counted_limits({"default": Plan()}, (), DEFAULT)) == []
+
+
+def test_dollars_are_divided_to_the_last_billionth():
+    assert shared_plan(Plan(usd_per_month=50, tokens_per_day=7), 4) == Plan(usd_per_month=12.5, tokens_per_day=1)

@@ -97,6 +97,19 @@ def test_giving_back_too_much_or_too_late_takes_nothing_from_others():
     assert window.used(170.0) == 3
 
 
+def test_what_was_given_back_to_the_last_can_be_taken_again_at_its_time():
+    """A lease ran out at a checkpoint of nothing, and its stream goes on all the same."""
+    window = SlidingWindow(60.0)
+    at = window.add(5, 100.0)
+    window.add(3, 110.0)
+    window.adjust(at, -5, 120.0)
+    window.adjust(at, 4, 125.0)
+    assert window.used(125.0) == 7
+    assert window.used(160.0) == 3
+    window.adjust(at, 9, 161.0)
+    assert window.used(161.0) == 3
+
+
 @pytest.mark.parametrize(("length", "buckets"), [(0.0, 60), (60.0, 11)])
 def test_a_window_too_coarse_to_keep_its_promise_is_an_error(length, buckets):
     with pytest.raises(ValueError, match="at least 12 buckets"):
