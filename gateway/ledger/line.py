@@ -73,6 +73,7 @@ class Line:
                 driver = connection.connection.driver_connection
                 assert driver is not None  # noqa: S101 - it is connected
                 driver.execute("PRAGMA synchronous=NORMAL")
+                driver.execute("PRAGMA cache_size=-512")  # KiB: rows are written and not read
                 self._log = f"{driver.execute('PRAGMA database_list').fetchone()[2]}-wal"
         return connection
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import gateway
+from gateway.core.dialects.chat_request import LONGEST_USER_ID
 from gateway.web.dialects import CHAT, MESSAGES
 from gateway.web.openapi_responses import answer, errors, headers, json_of, refusals
 from gateway.web.openapi_schemas import Schema, event_of, ref, schemas
@@ -204,7 +205,7 @@ def _quota() -> Schema:
         "description": "All limits that a request of the caller would meet. It counts against none of them.",
         "tags": ["Gateway"],
         "security": _ALSO_BY_ORIGIN,
-        "parameters": [_query("userId", "The application's own user, for limits per user.", {"maxLength": 256})],
+        "parameters": [_query("userId", "The application's own user, for limits per user.", {"maxLength": LONGEST_USER_ID})],
         "responses": {"200": answer("The limits.", json_of("Quota")), **refusals(CHAT, without=_QUOTA_NEVER)},
     }
 

@@ -62,7 +62,7 @@ class Record:
     client_bytes: int = 0
     flow: Flow | None = None
     _bill: Bill | None = None
-    _presumed: Bill = None, None
+    _presumed: tuple[int, int] | None = None
 
     def fail(self, error: GatewayError) -> None:
         """Note why the request did not succeed; the first reason counts."""
@@ -74,16 +74,19 @@ class Record:
         if self._bill is None:
             usage, charges = self.fold.bill() if self.fold else (None, [])
             cost = sum([prices.cost(model or self.model, tokens) for model, tokens in charges]) if charges else None
-            self._bill = (usage, cost) if usage is not None or not self._unseen() else self._presumed
+            self._bill = (usage, cost) if usage is not None or not self._unseen() else self.presumed()
         return self._bill
 
     def presumed(self) -> Bill:
         """Return what it costs to have asked."""
-        return self._presumed
+        if self._presumed is None:
+            return None, None
+        input_tokens, input_usd_nano = self._presumed
+        return Usage(input_tokens=input_tokens, estimated=True), input_usd_nano / NANO
 
     def presume(self, input_tokens: int, input_usd_nano: int) -> None:
         """Say what it costs to have asked, for an answer of which Claude tells no tokens."""
-        self._presumed = Usage(input_tokens=input_tokens, estimated=True), input_usd_nano / NANO
+        self._presumed = input_tokens, input_usd_nano
 
     def _unseen(self) -> bool:
         """Whether Claude had the request, and was not heard: not where it failed or refused before it said anything."""

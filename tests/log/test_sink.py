@@ -174,7 +174,7 @@ def test_of_lines_together_those_that_fitted_are_not_written_again(pipe):
         if len(read) == filled + 200_000:
             break
         read += os.read(pipe[0], 3000)
-        sink.flush(1)
+        sink.flush(0.01)
     assert read[filled:] == b"".join(lines)
     assert sink.dropped == 0
 

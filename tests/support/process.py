@@ -98,14 +98,15 @@ def _environment(variables: dict[str, str]) -> dict[str, str]:
 
 
 async def _stopped(process: asyncio.subprocess.Process) -> None:
-    """Stop it as an operator would; the second Ctrl-C is for what still runs."""
+    """Stop it as an operator would; the second Ctrl-C is for what still runs. Its pipes are read to their end."""
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
-        try:
-            await asyncio.wait_for(process.wait(), PATIENCE)
-        except TimeoutError:
-            process.kill()
+    try:
+        await asyncio.wait_for(process.communicate(), PATIENCE)
+    except TimeoutError:
+        process.kill()
+        await process.communicate()
 
 
 @asynccontextmanager
@@ -122,8 +123,6 @@ async def process(
         yield Tokenweir(started)
     finally:
         await _stopped(started)
-        # Read to the end: its pipes are part of this loop.
-        await started.communicate()
 
 
 def make_key(directory: Path, tenant: str = "acme") -> str:

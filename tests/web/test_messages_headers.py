@@ -123,7 +123,7 @@ async def test_only_the_listed_headers_of_claude_come_back(shop, stream):
         await response.read()
     named = {name.lower(): value for name, value in response.headers.items()}
     ours = {"date", "server", "vary", "x-request-id", "content-type", "cache-control"}
-    ours |= {"transfer-encoding", "x-accel-buffering"} if stream else {"content-length"}
+    ours |= {"transfer-encoding", "x-accel-buffering"} if stream else {"content-length", "x-tokenweir-cost-usd"}
     assert set(named) - ours == {
         "request-id",
         "x-should-retry",

@@ -95,7 +95,7 @@ async def test_what_the_document_says_is_so(tmp_path):
         document = strict(await document_of(caller, url))
         status, output = await schemathesis(document, url, settings(caller.key), tmp_path)
     assert status == 0, output
-    assert "11 passed" in output, output
+    assert "12 passed" in output, output
 
 
 async def test_what_the_document_says_to_operators_is_so(tmp_path):

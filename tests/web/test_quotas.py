@@ -40,6 +40,15 @@ async def limits(caller):
         return {limit["name"]: (limit["used"], limit["held"]) for limit in (await response.json())["limits"]}
 
 
+async def test_a_user_id_that_the_chat_route_would_not_take_is_refused(shop):
+    async with scripted_upstream() as claude, shop(claude) as (caller, _):
+        async with caller.get("/api/quota?userId=" + "u" * 256) as response:
+            assert response.status == 200
+        async with caller.get("/api/quota?userId=" + "u" * 257) as response:
+            assert response.status == 400
+            assert "userId: at most 256 characters, not 257" in await response.text()
+
+
 @pytest.mark.parametrize(("path", "body"), [(MESSAGES, ASK), (CHAT, {**SAY, "stream": False})])
 async def test_a_budget_is_charged_what_was_used_and_the_answer_says_so(shop, path, body):
     async with scripted_upstream(answer(200, WHOLE)) as claude, shop(claude, usd_per_month=5) as (caller, outcomes):

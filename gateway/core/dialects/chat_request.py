@@ -22,6 +22,7 @@ from gateway.core.pricing import PriceBook
 from gateway.core.quota.worst import worst_case
 from gateway.core.restrictions import check_account_resources, check_model
 
+LONGEST_USER_ID = 256  # characters of the application's own id of a user
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 # Far past any conversation; the body's size is the real bound.
 _MAX_TURNS = 10_000
@@ -55,7 +56,7 @@ class RequestMetadata(BaseModel):
 
     model_config = _STRICT
 
-    userId: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = Field(  # noqa: N815 - the wire's name
+    userId: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_USER_ID)] | None = Field(  # noqa: N815 - the wire's name
         None, description="The application's own user, for limits per user."
     )
 
@@ -205,7 +206,8 @@ def _call(fields: dict[str, Any], settings: ChatSettings, allowed: Restrictions,
 
 def _dump(body: dict[str, Any]) -> bytes:
     try:
-        return orjson.dumps(body)
+        # A copy: what orjson returns keeps the 4 KiB that it was written into, for as long as the stream lasts.
+        return bytes(memoryview(orjson.dumps(body)))
     except TypeError as error:
         raise InvalidRequest(f"The request cannot be passed on to Claude: {error}.") from None
 

@@ -15,6 +15,8 @@ from gateway.core.quota.holds import ONE_REQUEST, ONE_STREAM, Amounts, LimitStat
 from gateway.core.quota.limits import NANO, AppliedLimit, Unit
 from gateway.core.quota.worst import Worst
 
+_ONLY_REQUESTS: frozenset[Unit] = frozenset(ONE_STREAM)
+
 
 def reservation(
     request_id: str, realm: str, limits: tuple[AppliedLimit, ...], worst: Worst | None, rate_hold: int
@@ -30,6 +32,8 @@ def reservation(
     """
     if worst is None:
         return Reservation(request_id, limits, ONE_REQUEST, realm=realm)
+    if _ONLY_REQUESTS.issuperset([limit.unit for limit in limits]):  # what nobody limits nobody has to remember
+        return Reservation(request_id, limits, realm=realm)
     output = min(worst.output_tokens, rate_hold)
     rest = worst.usd_nano - worst.input_usd_nano
     usual = worst.input_usd_nano + ceil(rest * output / max(1, worst.output_tokens))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from multidict import MultiDict
@@ -330,3 +331,16 @@ def test_two_different_system_prompts_are_an_error():
 def test_the_template_is_filled_in_one_pass(brought, settings, system):
     defaults = {"rag_template": "Use {context} in {language}.", "default_language": "the same language"}
     assert sent({"message": "Hi", **brought}, **(defaults | settings)).get("system") == system
+
+
+def test_a_request_keeps_no_more_memory_than_its_bytes_take():
+    """It lives as long as its stream, and what orjson returns keeps the 4 KiB that it was written into."""
+    parsed = [parse({"message": "Hi"}) for _ in range(10)]
+    tracemalloc.start()
+    try:
+        parsed += [parse({"message": "Hi"}) for _ in range(200)]
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(parsed[0].body) < 500
+    assert kept / 200 < 4096

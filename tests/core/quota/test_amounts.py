@@ -40,8 +40,17 @@ def test_a_budget_holds_the_most_a_rate_the_usual_and_asking_costs_the_input():
 
 
 def test_a_rate_holds_no_more_than_the_request_can_use():
-    assert reservation("r", "acme", (), WORST, 64_000).rates["output_tokens"] == 1000
-    assert reservation("r", "acme", (), WORST, 64_000).rates["usd"] == WORST.usd_nano
+    assert reservation("r", "acme", (MINUTE,), WORST, 64_000).rates["output_tokens"] == 1000
+    assert reservation("r", "acme", (MINUTE,), WORST, 64_000).rates["usd"] == WORST.usd_nano
+
+
+def test_units_that_no_limit_counts_are_not_remembered():
+    held = reservation("r", "acme", (STREAMS,), WORST, 200)
+    assert (held.budgets, held.rates, held.spent) == (
+        {"requests": 1, "concurrent": 1},
+        {"requests": 1},
+        {"requests": 1},
+    )
 
 
 def test_a_request_that_generates_nothing_takes_no_slot_and_no_tokens():
