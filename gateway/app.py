@@ -165,6 +165,7 @@ def _services(
 ) -> Services:
     streams = Streams(room.streams)
     prices, workers = PriceBook(config.prices), config.server.workers
+    parts = workers if config.redis_url is None else 1  # processes that count apart have a share of each limit
     metrics, holds = kept.metrics, kept.holds
     metrics.flow.held_bytes(streams.held_bytes)
     directory = Directory(
@@ -194,8 +195,8 @@ def _services(
         directory=directory,
         throttle=FailureThrottle(config.keys, workers),
         entitlements=Entitlements(
-            {name: shared_plan(plan, workers) for name, plan in config.plans.items()},
-            shared_default(config.anonymous_default, workers),
+            {name: shared_plan(plan, parts) for name, plan in config.plans.items()},
+            shared_default(config.anonymous_default, parts),
         ),
         origins=Origins(config.server.cors_origins, config.anonymous),
         proxies=TrustedProxies(config.server.trusted_proxies),
@@ -221,7 +222,7 @@ def _services(
         pseudonym=Pseudonyms(peppers),
         streams=streams,
         bodies=BodyBudget(int(config.server.max_bodies)),
-        pings={"keys": directory.ping},
+        pings={"keys": directory.ping, "limits": holds.problem},
     )
 
 

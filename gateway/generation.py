@@ -215,7 +215,10 @@ def _refuse_unwell(checks: dict[str, str]) -> None:
         raise ReloadRefused("; ".join(wrong))
 
 
-_FIXED = (("server", "listen"), ("server", "ops_listen"), ("server", "workers"), ("limits", "time_zone"))
+_FIXED = (
+    *(("server", key) for key in ("listen", "ops_listen", "workers")),
+    *(("limits", key) for key in ("time_zone", "on_store_failure", "store_timeout", "replicas", "store_connections")),
+)
 
 
 def _refuse_fixed(before: Config, now: Config) -> None:
@@ -226,7 +229,9 @@ def _refuse_fixed(before: Config, now: Config) -> None:
 
 
 def _refuse_other_ledger(before: Config, now: Config) -> None:
-    """Refuse another database, although it can be had: what runs is in the ledger of this one."""
+    """Refuse another database or Redis, although it can be had: what runs is in the books of this one."""
     for key in ("database_url", "data_dir"):
         if getattr(before, key) != getattr(now, key):
             raise ReloadRefused(f"{key} was changed, and the ledger is there: that takes a restart")
+    if before.redis_url != now.redis_url:
+        raise ReloadRefused("redis_url was changed, and what requests hold is there: that takes a restart")

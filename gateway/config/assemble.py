@@ -55,7 +55,8 @@ class Config(BaseSettings):
     redis_url: SecretStr | None = Field(
         None,
         examples=["redis://localhost:6379/0"],
-        description="Reserved for the shared limit store. This version has only the one in the process.",
+        description="Redis 6.2 or later, or Valkey, where any number of workers and replicas count limits together "
+        "(redis://, rediss://, unix://). Unset, each process counts alone.",
     )
     redis_url_file: str | None = Field(
         None, examples=["/run/secrets/redis_url"], description="File that holds redis_url."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any
+from urllib.parse import urlsplit
 
 from gateway.config.assemble import Config
 from gateway.config.fields import Path
@@ -19,6 +20,7 @@ from gateway.upstream.settings import UpstreamSettings
 from gateway.web.tls import BadCertificate, server_tls
 
 _CLAUDE = "api.anthropic.com"
+_REDIS = frozenset({"redis", "rediss", "unix"})
 _ALL_HOSTS = frozenset({"0.0.0.0", "[::]"})
 
 
@@ -46,9 +48,8 @@ def broken_references(config: Config) -> Iterator[tuple[Path, Any, str]]:
 def problems(config: Config) -> list[str]:
     """Return why ``serve`` refuses to start with this configuration, each a sentence that says what to do."""
     found = []
-    if config.redis_url is not None:
-        found.append("redis_url is set, but this version has only the limit store in the process: unset it.")
     found += _database(config)
+    found += _redis(config)
     found += _shared_limits(config)
     if _same_address(config.server.listen, config.server.ops_listen):
         found.append(
@@ -87,10 +88,24 @@ def _database(config: Config) -> Iterator[str]:
         yield str(error)
 
 
+def _redis(config: Config) -> Iterator[str]:
+    """Yield why there can be no such Redis; whether it is there is not looked at."""
+    if config.redis_url is None:
+        return
+    url = urlsplit(config.redis_url.get_secret_value())
+    if url.scheme not in _REDIS or not (url.path if url.scheme == "unix" else url.hostname):
+        yield "redis_url names no Redis: allowed are redis://host:port/0, rediss://host:port/0 (TLS) and unix:///path."
+    if config.limits.on_store_failure == "local" and config.limits.replicas < config.server.workers:
+        yield (
+            f"limits.replicas is {config.limits.replicas}, less than server.workers ({config.server.workers}): with "
+            'limits.on_store_failure = "local" each process lets in its share, so count all workers of all machines.'
+        )
+
+
 def _shared_limits(config: Config) -> Iterator[str]:
     """Yield what would not hold with several workers, which count apart from each other."""
     workers = config.server.workers
-    if workers == 1:
+    if workers == 1 or config.redis_url is not None:
         return
     anonymous = {mapping.plan for mapping in config.anonymous}
     limits = tuple(counted_limits(config.plans, anonymous, config.anonymous_default))
@@ -105,8 +120,9 @@ def _shared_limits(config: Config) -> Iterator[str]:
         keys = ", ".join(key for key, _ in limits)
         yield (
             f"server.workers is {workers}, and limits are in force ({keys}): each worker counts alone and would admit "
-            "the whole of every limit. Set limits.per_worker to true, which gives each its share (a limit of "
-            f"{limits[0][1]} becomes {max(1, limits[0][1] // workers)} in each), or set server.workers to 1."
+            "the whole of every limit. Set redis_url, and they count together; or limits.per_worker to true, which "
+            f"gives each its share (a limit of {limits[0][1]} becomes {max(1, limits[0][1] // workers)} in each); or "
+            "set server.workers to 1."
         )
 
 

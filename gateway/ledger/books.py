@@ -114,18 +114,21 @@ class Books:
             by: What the requests of a sum share.
             filters: Values of tenant, key_id, end_user or model; only requests that have them are in the sums.
         """
-        return self._sums(first, last, (_BY[by],), filters or {})
+        return self._sums(first, last, (_BY[by],), filters or {}, requests.c.state != State.OPEN)
 
-    def spent(self, first: str, last: str, *, running: bool) -> list[Sum]:
+    def spent(self, first: str, last: str, *, tenant: str | None = None, ended_by: float | None = None) -> list[Sum]:
         """Return sums of each day, tenant, key and end user: what budgets are made of when their store was lost.
 
         Args:
             first: Day, YYYY-MM-DD.
             last: Day, included.
-            running: Whether requests that still run count, at their last checkpoint: where the store is the process'
-                own they are those of one that is gone, else their own leases bring them back.
+            tenant: Only this one's.
+            ended_by: Only what ended up to then, Unix seconds. Else requests that still run count, at their last
+                checkpoint: where the store is the process' own they are those of one that is gone.
         """
-        return self._sums(first, last, ("day", "tenant", "key_id", "end_user"), {}, running=running)
+        counted = true() if ended_by is None else _ended_by(ended_by)
+        filters = {} if tenant is None else {"tenant": tenant}
+        return self._sums(first, last, ("day", "tenant", "key_id", "end_user"), filters, counted)
 
     def roll_up(self, now: float, most: int = 2_000) -> int:
         """Add at most so many rows to their days; return how many. Call it until it returns 0.
@@ -184,12 +187,11 @@ class Books:
             return self._engine.dialect.name != "sqlite" or empty_log(self._engine)
 
     def _sums(
-        self, first: str, last: str, of: tuple[str, ...], filters: Mapping[str, str], *, running: bool = False
+        self, first: str, last: str, of: tuple[str, ...], filters: Mapping[str, str], counted: ColumnElement[bool]
     ) -> list[Sum]:
         # Each part is summed up by itself: a union of all their rows would be written down before it is added up.
         days = _grouped(_DAYS, usage_days.c.day.between(first, last), of, filters)
-        known = true() if running else requests.c.state != State.OPEN
-        recent = and_(requests.c.rolled == 0, known, requests.c.day.between(first, last))
+        recent = and_(requests.c.rolled == 0, counted, requests.c.day.between(first, last))
         both = days.union_all(_grouped(_AS_DAYS, recent, of, filters)).subquery()
         shared = [both.c[name] for name in of]
         statement = select(*shared, *(func.sum(both.c[name]) for name in _SUMS)).group_by(*shared).order_by(*shared)
@@ -201,6 +203,10 @@ class Books:
     def _transaction(self, access: Access) -> Iterator[Connection]:
         with database_errors("of the ledger"), transaction(self._engine, access) as connection:
             yield connection
+
+
+def _ended_by(moment: float) -> ColumnElement[bool]:
+    return and_(requests.c.state != State.OPEN, requests.c.ended_at <= moment)
 
 
 def _settled(now: float) -> ColumnElement[bool]:

@@ -29,6 +29,7 @@ SPEED = (1, 5, 10, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500)
 OVERHEAD = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 TOKEN = (0.000002, 0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.001, 0.0025, 0.01)
 CONNECT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+STORE = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -43,6 +44,7 @@ class Families:
         self._upstreams()
         self._usage()
         self._quota()
+        self._store()
         self._ledger()
         self._connections()
         self._workers()
@@ -202,6 +204,26 @@ class Families:
             "Share of a tenant's fullest budget that is used or held.",
             "tenant",
             merged="max",
+        )
+
+    def _store(self) -> None:
+        self.store_seconds = self._histogram(
+            "limit_store_seconds", "Time that the shared store of limits took to answer.", STORE, "operation"
+        )
+        self.store_failures = self._counter(
+            "limit_store_failures_total", "Operations of the shared store that failed, or took too long.", "operation"
+        )
+        self.arrears_dropped = self._counter(
+            "limit_store_arrears_dropped_total", "Ended requests that the shared store will not be told of."
+        )
+        self.store_up = Gauge("tokenweir_limit_store_up", "Whether the shared store is asked.", registry=self._registry)
+        self.store_arrears = Gauge(
+            "tokenweir_limit_store_arrears", "Ended requests that it is still to be told of.", registry=self._registry
+        )
+        self.store_skew = Gauge(
+            "tokenweir_limit_store_clock_skew_seconds",
+            "By how much its clock is ahead of this process'.",
+            registry=self._registry,
         )
 
     def _ledger(self) -> None:

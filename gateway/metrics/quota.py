@@ -27,6 +27,9 @@ class QuotaMetrics:
         self._holds, self._expired = families.holds, families.expired_holds
         self._unbooked, self._ledger_waiting = families.unbooked, families.ledger_waiting
         self._ledger_journal, self._ledger_up = families.ledger_journal, families.ledger_up
+        self._store_seconds, self._store_failures = Children(families.store_seconds), Children(families.store_failures)
+        self._arrears_dropped, self._store_up = families.arrears_dropped, families.store_up
+        self._store_arrears, self._store_skew = families.store_arrears, families.store_skew
         self._settlements = Children(families.settlements)
         self._overshoots, self._overshoot_usd = Children(families.overshoots), Children(families.overshoot_usd)
         self._warnings, self._used = Children(families.quota_warnings), families.quota_used
@@ -37,9 +40,9 @@ class QuotaMetrics:
         """Have the number of live holds read whenever somebody asks for it."""
         self._holds.set_function(held)
 
-    def expired(self) -> None:
-        """Count a hold whose lease ran out."""
-        self._expired.inc()
+    def expired(self, holds: int = 1) -> None:
+        """Count holds whose lease ran out."""
+        self._expired.inc(holds)
 
     def admitted(self, tenant: str, states: tuple[LimitState, ...]) -> None:
         """Note how full the budgets are after a request was let in."""
@@ -59,6 +62,24 @@ class QuotaMetrics:
     def unbooked(self) -> None:
         """Count a request that the ledger could not take."""
         self._unbooked.inc()
+
+    def store_took(self, operation: str, seconds: float) -> None:
+        """Note how long an operation of the shared store took."""
+        self._store_seconds[operation,].observe(seconds)
+
+    def store_failed(self, operation: str) -> None:
+        """Count an operation of the shared store that failed."""
+        self._store_failures[operation,].inc()
+
+    def arrears_dropped(self) -> None:
+        """Count an end that the shared store will not be told of."""
+        self._arrears_dropped.inc()
+
+    def watch_store(self, up: Callable[[], bool], arrears: Callable[[], int], skew: Callable[[], float]) -> None:
+        """Have the state of the shared store read whenever somebody asks for it."""
+        self._store_up.set_function(lambda: float(up()))
+        self._store_arrears.set_function(arrears)
+        self._store_skew.set_function(skew)
 
     def watch_ledger(self, waiting: Callable[[], int], journal: Callable[[], int], up: Callable[[], bool]) -> None:
         """Have the state of the ledger read whenever somebody asks for it."""

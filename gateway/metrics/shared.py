@@ -20,7 +20,14 @@ from gateway.core.cells import Cells, key_of
 from gateway.metrics.quick import Value
 
 # Gauges that are not added up: two workers do not have two limits of open files.
-_MERGED = {"process_max_fds": "min", "process_open_fds": "max", "process_start_time_seconds": "min"}
+_MERGED = {
+    "process_max_fds": "min",
+    "process_open_fds": "max",
+    "process_start_time_seconds": "min",
+    "tokenweir_ledger_up": "min",
+    "tokenweir_limit_store_up": "min",
+    "tokenweir_limit_store_clock_skew_seconds": "max",
+}
 
 
 def share(cells: Cells) -> None:

@@ -9,10 +9,11 @@ from gateway.core.quota.holds import Amounts, Reservation
 
 
 class End(NamedTuple):
-    """How a request ended: what it used, None when it is as if it had not been."""
+    """How a request ended: what it used, None when it is as if it had not been; and when, Unix seconds."""
 
     held: Reservation
     used: Amounts | None
+    ended_at: float | None = None
 
 
 class Arrears:
@@ -29,9 +30,9 @@ class Arrears:
     def __len__(self) -> int:
         return len(self._ends)
 
-    def add(self, held: Reservation, used: Amounts | None) -> Reservation | None:
+    def add(self, end: End) -> Reservation | None:
         """Remember an end; return what was forgotten for it."""
-        self._ends.setdefault(held.id, End(held, used))
+        self._ends.setdefault(end.held.id, end)
         if len(self._ends) <= self._most:
             return None
         return self._ends.popitem(last=False)[1].held

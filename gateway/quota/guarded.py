@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -46,6 +47,7 @@ T = TypeVar("T")
 # Three in a row are no accident. Looking whether the store is back costs no request anything, so that is often.
 _BREAKER = BreakerPolicy(failures=3, error_rate=0, window=10, min_calls=1, cooldown=0.25, max_cooldown=1.0)
 
+_LAST = 5.0  # seconds for a store that answers, at the end of the process
 _AGAIN = 1.0  # seconds until a store that lacked what a tenant used is told again
 
 
@@ -89,10 +91,12 @@ class Watcher:
     """Who is told, for metrics.
 
     Attributes:
+        took: Of the seconds that each operation took, failed or not.
         failed: Of each operation that failed; ``ping`` is the search for a store that is away.
         dropped: Of each end that was forgotten, because too many had to be remembered.
     """
 
+    took: Callable[[Operation, float], None] = lambda *_: None
     failed: Callable[[Operation], None] = lambda _: None
     dropped: Callable[[], None] = lambda: None
 
@@ -143,6 +147,11 @@ class GuardedHoldStore:
         """Ends that the store is still to be told."""
         return len(self._arrears)
 
+    def problem(self) -> str | None:
+        """Return why nobody is let in now, None unless it is so."""
+        denied = self._policy.on_failure == "deny" and not self.working
+        return "limits cannot be counted: the shared store is away" if denied else None
+
     async def reserve(self, reservation: Reservation) -> Held | Refused:
         """Hold everything that ``reservation`` asks for, or nothing.
 
@@ -156,7 +165,7 @@ class GuardedHoldStore:
         except StoreUnavailable as error:
             return await self._without(reservation, error, sent=not isinstance(error, StoreIncomplete))
         except BaseException:
-            self._owe(reservation, None)  # the client left, and the store may have let it in
+            self._owe(End(reservation, None))  # the client left, and the store may have let it in
             raise
         if self._share is not None:
             self._share.see(reservation, answer)
@@ -173,13 +182,13 @@ class GuardedHoldStore:
         except StoreUnavailable:
             return frozenset()
 
-    async def settle(self, held: Reservation, used: Amounts) -> tuple[Overshoot, ...]:
+    async def settle(self, held: Reservation, used: Amounts, ended_at: float | None = None) -> tuple[Overshoot, ...]:
         """End the hold and count what was used, now or when the store is back."""
-        return await self._end("settle", held, used) or ()
+        return await self._end("settle", End(held, used, ended_at)) or ()
 
     async def cancel(self, held: Reservation) -> None:
         """End the hold and give back everything, now or when the store is back."""
-        await self._end("cancel", held, None)
+        await self._end("cancel", End(held, None))
 
     async def look(self, realm: str, limits: tuple[AppliedLimit, ...]) -> tuple[LimitState, ...]:
         """Return where limits stand; nothing while the store is away."""
@@ -190,32 +199,33 @@ class GuardedHoldStore:
         except StoreUnavailable:
             return ()
 
-    async def _end(self, how: Operation, held: Reservation, used: Amounts | None) -> tuple[Overshoot, ...] | None:
-        self._adopted.pop(held.id, None)
+    async def _end(self, how: Operation, end: End) -> tuple[Overshoot, ...] | None:
+        self._adopted.pop(end.held.id, None)
         if self._share is not None and self._share.store is not None:
-            await self._share.store.settle(held, used or {})
+            await self._share.store.settle(end.held, end.used or {})
         if not self.working:
-            self._owe(held, used)
+            self._owe(end)
             return None
         try:
-            return await self._ask(how, self._told(held, used))
+            return await self._ask(how, self._told(end))
         except StoreUnavailable:
-            self._owe(held, used)
+            self._owe(end)
             return None
         except BaseException:
-            self._owe(held, used)
+            self._owe(end)
             raise
 
-    async def _told(self, held: Reservation, used: Amounts | None) -> tuple[Overshoot, ...]:
+    async def _told(self, end: End) -> tuple[Overshoot, ...]:
         """Tell the store of an end."""
-        if used is not None:
-            return await self._store.settle(held, used)
-        await self._store.cancel(held)
+        if end.used is not None:
+            return await self._store.settle(*end)
+        await self._store.cancel(end.held)
         return ()
 
     async def _ask(self, operation: Operation, asking: Awaitable[T]) -> T:
         """Ask the store within the time limit, and have the breaker know how that went."""
-        ticket = self._breaker.admit(self._monotonic())
+        began = self._monotonic()
+        ticket = self._breaker.admit(began)
         assert ticket is not None  # noqa: S101 - nobody comes here while it is open
         try:
             async with asyncio.timeout(self._policy.timeout):
@@ -226,6 +236,8 @@ class GuardedHoldStore:
             if not isinstance(told, StoreIncomplete):
                 self._fail(ticket, told)
             raise told from error
+        finally:
+            self._watcher.took(operation, self._monotonic() - began)
         self._breaker.succeeded(ticket, self._monotonic())
         return answer
 
@@ -240,7 +252,7 @@ class GuardedHoldStore:
                 self._adopted[asked.id] = asked
                 self._recover()
             elif sent:
-                self._owe(asked, None)
+                self._owe(End(asked, None))
         return answer
 
     async def _decide(self, asked: Reservation, error: StoreUnavailable) -> Held | Refused:
@@ -251,10 +263,10 @@ class GuardedHoldStore:
             return Held(now + FIRST_LEASE, now, ())
         raise error
 
-    def _owe(self, held: Reservation, used: Amounts | None) -> None:
+    def _owe(self, end: End) -> None:
         """Remember an end that the store is to be told of."""
         self._recover()
-        dropped = self._arrears.add(held, used)
+        dropped = self._arrears.add(end)
         if dropped is not None:
             self._store.forget(dropped)
             self._watcher.dropped()
@@ -316,8 +328,17 @@ class GuardedHoldStore:
         self._adopted.pop(held.id, None)
 
     async def _pay(self, end: End) -> None:
-        await self._told(end.held, end.used)
+        await self._told(end)
         self._arrears.told(end)
+
+    async def close(self) -> None:
+        """Tell the store what it missed, if it is there; what it is not told runs out with its lease."""
+        if self._arrears:
+            with suppress(TimeoutError, StoreUnavailable):
+                async with asyncio.timeout(_LAST):
+                    await self._catch_up()
+        if self._arrears:
+            log.warning("ends of requests are not counted in the limits", requests=len(self._arrears))
 
     def _back(self) -> None:
         if self._away_since is not None:

@@ -129,7 +129,12 @@ class MemoryHoldStore:
         now = self._advance()
         return frozenset([held.id for held, spent in checkpoints if not self._renew(held.id, spent, now)])
 
-    async def settle(self, held: Reservation, used: Amounts) -> tuple[Overshoot, ...]:
+    async def settle(
+        self,
+        held: Reservation,
+        used: Amounts,
+        ended_at: float | None = None,  # noqa: ARG002 - never lost while the process lives
+    ) -> tuple[Overshoot, ...]:
         """End the hold and count what was used."""
         now = self._advance()
         live, hold = self._end(held.id, now)
@@ -138,6 +143,9 @@ class MemoryHoldStore:
     async def cancel(self, held: Reservation) -> None:
         """End the hold and give back everything."""
         await self.settle(held, {})
+
+    def problem(self) -> None:
+        """Return why nobody is let in: it is always there."""
 
     async def look(self, realm: str, limits: tuple[AppliedLimit, ...]) -> tuple[LimitState, ...]:  # noqa: ARG002 - one
         """Return where limits stand, and hold nothing."""

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from uuid import uuid4
 
 import orjson
@@ -24,8 +25,22 @@ from gateway.quota.redis_script import Call, run
 log = structlog.get_logger()
 
 Spawn = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
-Rebuild = Callable[[str], Awaitable[Mapping[str, int]]]
-"""Given a realm, says what was used in the day and the month that are, by the counter's key: only what has ended."""
+
+
+class Rebuilt(NamedTuple):
+    """What a realm used in the day and the month that are.
+
+    Attributes:
+        used: By the counter's key.
+        until: Unix seconds: what ended up to then is in it, and nothing else; the rest counts when it is settled.
+    """
+
+    used: Mapping[str, int]
+    until: float = 0.0
+
+
+Rebuild = Callable[[str, float], Awaitable[Rebuilt]]
+"""Given a realm, and since when the store knows anything (Unix seconds), says what the realm used."""
 
 # Seconds.
 _PATIENCE = 0.15  # shorter than a request's time limit, so that waiting is not taken for a slow store
@@ -34,11 +49,12 @@ _LOOK_EVERY = 0.02
 _AGAIN = 1.0
 _AT_MOST = 60.0
 _AT_ONCE = 500
+_REMEMBERED = 40 * 86_400  # as everything else
 
 
-async def nothing_used(_: str) -> Mapping[str, int]:
+async def nothing_used(*_: object) -> Rebuilt:
     """Know of nothing: for a gateway that keeps no books."""
-    return {}
+    return Rebuilt({})
 
 
 class Rebuilder:
@@ -111,21 +127,27 @@ class Rebuilder:
             return True
         if not taken:
             return False
-        used = await self._rebuild(realm)
-        if not await self._load(prefix, owner, list(used.items())):
+        rebuilt = await self._rebuild(realm, await self._begun())
+        if not await self._load(prefix, owner, rebuilt):
             return False
-        log.info("limits rebuilt", tenant=realm, counters=len(used))
+        log.info("limits rebuilt", tenant=realm, counters=len(rebuilt.used))
         return True
 
-    async def _load(self, prefix: str, owner: str, used: list[tuple[str, int]]) -> bool:
-        common, told = self._common.at(self._clock()), self._told()
+    async def _begun(self) -> float:
+        """Return since when the store knows anything, by the clock of whoever asked first."""
+        key = f"{self._link.prefix}:begun"
+        first = ("SET", key, repr(time.time()), "NX", "EX", _REMEMBERED)
+        return float((await self._link.calls([first, ("GET", key)], ahead=True))[1])
+
+    async def _load(self, prefix: str, owner: str, rebuilt: Rebuilt) -> bool:
+        common, told, used = self._common.at(self._clock()), self._told(), list(rebuilt.used.items())
         for start in range(0, max(1, len(used)), _AT_ONCE):
             some = used[start : start + _AT_ONCE]
             keys = [f"{prefix}{name}" for name in ("clock", "generation", "leases", "lock")]
             keys += [f"{prefix}c:{key}" for key, _ in some]
-            generation = owner if start + _AT_ONCE >= len(used) else ""
+            until = repr(rebuilt.until) if start + _AT_ONCE >= len(used) else ""
             values = orjson.dumps([self._value(key, amount) for key, amount in some])
-            call = Call("load", keys, (common, told, values, owner, generation))
+            call = Call("load", keys, (common, told, values, owner, until))
             if parsed((await run(self._link, call, ahead=True))[0]).kind != "LOADED":
                 return False
         return True

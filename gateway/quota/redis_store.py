@@ -127,6 +127,9 @@ class RedisHoldStore:
         """Check that the server answers, and takes writes."""
         await self._link.call("SET", f"{self._link.prefix}:ping", "", "PX", 1000)
 
+    def problem(self) -> None:
+        """Return why nobody is let in: what to do when it is away is not decided here."""
+
     async def reserve(self, reservation: Reservation) -> Held | Refused:
         """Hold everything that ``reservation`` asks for, or nothing."""
         reply = await self._step("reserve", reservation, limits(reservation), amounts(reservation.spent))
@@ -155,11 +158,11 @@ class RedisHoldStore:
         unknown.update([held.id for held, spent in lost if not await self._register(held, spent)])
         return frozenset(unknown)
 
-    async def settle(self, held: Reservation, used: Amounts) -> tuple[Overshoot, ...]:
+    async def settle(self, held: Reservation, used: Amounts, ended_at: float | None = None) -> tuple[Overshoot, ...]:
         """End the hold and count what was used."""
         reply = await self._settle(held, used, sure=held.id in self._held)
         if reply.kind == "UNKNOWN":
-            await self._register(held, held.spent)
+            await self._register(held, held.spent, ended_at)
             reply = await self._settle(held, used, sure=False)
         self._held.pop(held.id, None)
         return overshoots(reply, held)
@@ -195,12 +198,12 @@ class RedisHoldStore:
                 unix = reply.now
         raise unavailable(f"{script}: {reply.kind} again and again")
 
-    async def _register(self, held: Reservation, spent: Amounts) -> bool:
+    async def _register(self, held: Reservation, spent: Amounts, ended_at: float | None = None) -> bool:
         """Hold again what the store has lost; return False for what has ended, also meanwhile."""
         admitted_at = self._held.get(held.id)
         if admitted_at is None:
             return False
-        reply = await self._step("register", held, limits(held), amounts(spent), admitted_at)
+        reply = await self._step("register", held, limits(held), amounts(spent), admitted_at, ended_at or 0)
         return reply.kind == "REGISTERED"
 
     async def _settle(self, held: Reservation, used: Amounts, *, sure: bool) -> Reply:

@@ -42,6 +42,13 @@ def checkpoint(usage: Usage | None, cost_usd: float | None, model: str, prices: 
     return Checkpoint(now, now + LEASE, _spent(usage, cost_usd, model, prices))
 
 
+def ended_at(record: Record) -> float | None:
+    """Return when a request ended, Unix seconds, as its row will say."""
+    if record.entry is None or record.ended is None:
+        return None
+    return record.entry.received_at + (record.ended - record.started)
+
+
 def completed(entry: Admitted, outcome: Outcome, prices: PriceBook) -> Completed:
     """Return how a request ended."""
     first = outcome.first_token

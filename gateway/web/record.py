@@ -96,6 +96,11 @@ class Record:
         """Return where the limits stand when this request holds nothing more. Ask as for the bill."""
         return self.states if self.held is None else settled(self.states, self.held, used(*self.bill(prices)))
 
+    def end(self) -> None:
+        """Note that it ended now, unless it has."""
+        if self.ended is None:
+            self.ended = time.monotonic()
+
     def since_start(self, moment: float | None) -> float | None:
         """Return seconds from the request's arrival."""
         return None if moment is None else moment - self.started

@@ -43,8 +43,8 @@ class ServerSettings(BaseModel):
     )
     workers: Annotated[int, Field(ge=1, le=256)] = Field(
         1,
-        description="Processes that serve. Each counts limits apart from the others: see limits.per_worker. From two "
-        "on, one more small process starts and watches them.",
+        description="Processes that serve. Unless redis_url is set each counts limits apart from the others: see "
+        "limits.per_worker. From two on, one more small process starts and watches them.",
     )
     worker_start_timeout: Annotated[Seconds, Field(gt=0)] = Field(
         60.0,

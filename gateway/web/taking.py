@@ -17,7 +17,7 @@ from gateway.core.quota.holds import ENDED, Amounts, Checkpoint, Held, Refused, 
 from gateway.core.quota.limits import LimitSet
 from gateway.core.quota.told import refused_in_words, too_much_in_words
 from gateway.ledger.writer import LedgerUnavailable
-from gateway.web.entries import admitted, checkpoint
+from gateway.web.entries import admitted, checkpoint, ended_at
 from gateway.web.record import Bill, Record
 from gateway.web.services import Services
 
@@ -83,9 +83,10 @@ async def give_back(services: Services, record: Record, limits: LimitSet, error:
         await services.holds.cancel(held)
         await look(services, record, limits)
         return
+    record.end()
     usage, cost = record.bill(services.prices)
     services.metrics.quota.settled("estimated" if usage is not None and usage.estimated else "exact")
-    for over in await services.holds.settle(held, used(usage, cost)):
+    for over in await services.holds.settle(held, used(usage, cost), ended_at(record)):
         services.metrics.quota.overshot(over)
 
 

@@ -64,7 +64,7 @@ class Telling:
 
     def tell(self, record: Record) -> None:
         """Take a request that ended, once."""
-        record.ended = time.monotonic()
+        record.end()
         self._ended.append(record)
         if not self._gather:
             self.flush()

@@ -78,7 +78,7 @@ async def test_several_workers_and_a_limit_that_each_would_admit_are_refused_wit
     ended = await command(tmp_path, "serve", "--config", "c.toml", "--workers", "2", **KEY)
     assert (ended.code, ended.out) == (2, "")
     assert "plans.default.requests_per_minute" in ended.err
-    assert "Set limits.per_worker" in ended.err
+    assert "Set redis_url, and they count together; or limits.per_worker" in ended.err
 
 
 async def test_an_address_for_all_is_refused_while_a_key_of_the_demo_works(tmp_path):

@@ -28,7 +28,7 @@ def test_several_workers_with_limits_must_be_told_how_to_count():
     (sentence,) = problems(config(server={"workers": 2}, plans=LIMITED))
     assert "server.workers is 2" in sentence
     assert "plans.default.requests_per_minute, plans.default.per_user.concurrent_streams" in sentence
-    assert "Set limits.per_worker to true" in sentence
+    assert "Set redis_url, and they count together; or limits.per_worker to true" in sentence
     assert "a limit of 60 becomes 30" in sentence
 
 
@@ -47,10 +47,23 @@ def test_a_limit_without_a_share_for_each_worker_is_named():
     assert sentence.startswith("plans.default.per_user.concurrent_streams is 3, less than server.workers (4)")
 
 
-def test_redis_is_refused_without_showing_its_url():
-    (sentence,) = problems(config(redis_url="redis://:hush@host"))
-    assert sentence.startswith("redis_url is set")
+@pytest.mark.parametrize("url", ["http://:hush@host", "hush", "redis:///0", "unix://", "hush@host:6379"])
+def test_a_redis_that_cannot_be_is_named_without_showing_its_url(url):
+    (sentence,) = problems(config(redis_url=url))
+    assert sentence.startswith("redis_url names no Redis: allowed are redis://host:port/0")
     assert "hush" not in sentence
+
+
+@pytest.mark.parametrize("url", ["redis://:hush@host", "rediss://host:6380/1", "unix:///run/redis.sock"])
+def test_with_redis_several_workers_count_together(url):
+    assert problems(config(redis_url=url, server={"workers": 2}, plans=LIMITED)) == []
+
+
+def test_shares_for_when_redis_is_away_are_for_all_workers():
+    limits = {"on_store_failure": "local", "replicas": 3}
+    (sentence,) = problems(config(redis_url="redis://host", server={"workers": 4}, limits=limits))
+    assert sentence.startswith("limits.replicas is 3, less than server.workers (4)")
+    assert problems(config(redis_url="redis://host", server={"workers": 3}, limits=limits)) == []
 
 
 @pytest.mark.parametrize(

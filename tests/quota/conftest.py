@@ -83,7 +83,12 @@ async def process(redis):
         links.append(RedisLink(redis.url, most, prefix))
         return RedisHoldStore(links[-1], owner.spawn, clocks=clocks, **options)
 
-    make.prefix = prefix
+    def lose():
+        """Take from the store all that its processes have in it."""
+        for key in redis.ask("KEYS", f"*{prefix}:*"):
+            redis.ask("DEL", key)
+
+    make.prefix, make.lose = prefix, lose
     yield make
     await owner.close()
     for link in links:

@@ -17,6 +17,7 @@ from gateway.core.quota.holds import FIRST_LEASE, Checkpoint, Held, Refused, Res
 from gateway.core.quota.limits import AppliedLimit
 from gateway.quota.guarded import GuardedHoldStore, GuardPolicy, Watcher
 from gateway.quota.redis_link import RedisLink
+from gateway.quota.redis_rebuild import Rebuilt
 from gateway.quota.redis_store import RedisHoldStore
 from gateway.tasks import TaskOwner
 from tests.support.observed import eventually
@@ -44,7 +45,12 @@ class Process:
         self.owner = TaskOwner(lambda error: pytest.fail(repr(error)))
         self.link = RedisLink(url)
         self.shared = RedisHoldStore(self.link, self.owner.spawn, **options)
-        watcher = Watcher(lambda operation: self.failed.update([operation]), lambda: self.dropped.append(1))
+        self.took = []
+        watcher = Watcher(
+            took=lambda *told: self.took.append(told),
+            failed=lambda operation: self.failed.update([operation]),
+            dropped=lambda: self.dropped.append(1),
+        )
         self.store = GuardedHoldStore(self.shared, policy, self.owner.spawn, watcher=watcher)
 
     async def close(self):
@@ -218,8 +224,8 @@ async def test_it_is_said_once_that_the_store_is_away_and_once_that_it_is_back(o
 
 
 async def test_who_is_let_in_without_the_store_counts_when_it_is_back(own_redis):
-    async def rebuild(_):
-        return {BUDGET.key: 300}
+    async def rebuild(*_):
+        return Rebuilt({BUDGET.key: 300})
 
     async with running(own_redis.url, "allow", rebuild=rebuild) as process:
         store = process.store
@@ -332,10 +338,10 @@ async def test_a_full_store_is_away_until_it_takes_writes_again(own_redis):
 async def test_a_tenant_whose_books_are_slow_keeps_nobody_else_waiting(own_redis):
     ready = asyncio.Event()
 
-    async def rebuild(realm):
+    async def rebuild(realm, _):
         if realm == "acme":
             await ready.wait()
-        return {}
+        return Rebuilt({})
 
     async with running(own_redis.url, "allow", limit=2.0, rebuild=rebuild) as process:
         store = process.store
@@ -354,8 +360,8 @@ async def test_a_tenant_whose_books_are_slow_keeps_nobody_else_waiting(own_redis
 
 
 async def test_a_store_that_was_emptied_is_no_store_that_is_away(own_redis):
-    async def rebuild(_):
-        return {BUDGET.key: 400}
+    async def rebuild(*_):
+        return Rebuilt({BUDGET.key: 400})
 
     async with running(own_redis.url, rebuild=rebuild) as process:
         await process.store.reserve(asking("a"))
@@ -379,3 +385,42 @@ async def test_a_process_that_stops_does_not_wait_for_a_store_that_is_away(own_r
         own_redis.freeze()
         before = process.failed["ping"]
         await eventually(lambda: cooldown or process.failed["ping"] > before)
+
+
+@pytest.mark.parametrize("back", [True, False])
+async def test_a_process_that_ends_tells_the_store_what_it_missed_or_says_that_it_cannot(own_redis, back):
+    async with running(own_redis.url, "allow", LONG) as process:
+        await process.warm()
+        assert isinstance(await process.store.reserve(asking("a")), Held)
+        own_redis.freeze()
+        for n in range(3):
+            assert isinstance(await process.store.reserve(asking(f"r{n}")), Held)
+        await process.store.settle(asking("a"), {"usd": 7})
+        for n in range(3):
+            await process.store.settle(asking(f"r{n}"), {"usd": 10})
+        assert process.store.arrears == 4
+        if back:
+            own_redis.thaw()
+        with capture_logs() as logs:
+            await process.store.close()
+        assert [line["requests"] for line in logs] == ([] if back else [4])
+        assert process.store.arrears == (0 if back else 4)
+        own_redis.thaw()
+        if back:
+            assert [(state.used, state.held) for state in await process.shared.look("acme", LIMITS)] == [
+                (37, 0),
+                (0, 0),
+            ]
+
+
+async def test_how_long_each_operation_took_is_told(own_redis):
+    async with running(own_redis.url) as process:
+        await process.warm()
+        own_redis.freeze()
+        with pytest.raises(StoreUnavailable):
+            await process.store.reserve(asking("a"))
+        own_redis.thaw()
+    assert [operation for operation, _ in process.took] == ["reserve", "renew", "cancel", "look", "reserve"]
+    *quick, frozen = [seconds for _, seconds in process.took]
+    assert min(quick) > 0
+    assert frozen >= LIMIT

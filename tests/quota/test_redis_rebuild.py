@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -10,6 +11,7 @@ from gateway.core.errors import StoreUnavailable
 from gateway.core.quota.holds import Held, Reservation
 from gateway.core.quota.limits import AppliedLimit
 from gateway.quota.failure import StoreIncomplete
+from gateway.quota.redis_rebuild import Rebuilt
 from tests.support.observed import eventually
 
 REALM = "acme"
@@ -38,8 +40,8 @@ async def admitted(store, asked):
 
 
 async def test_ten_thousand_counters_are_loaded_before_the_first_is_asked_for(process):
-    async def rebuild(_):
-        return {budget(n).key: n for n in range(10_000)}
+    async def rebuild(*_):
+        return Rebuilt({budget(n).key: n for n in range(10_000)})
 
     store = process(rebuild=rebuild)
     limits = tuple(budget(n) for n in (0, 499, 500, 9_999))
@@ -50,10 +52,10 @@ async def test_ten_thousand_counters_are_loaded_before_the_first_is_asked_for(pr
 async def test_whoever_waits_for_books_that_are_slow_is_told_so_and_other_tenants_do_not_notice(process):
     begin = asyncio.Event()
 
-    async def rebuild(realm):
+    async def rebuild(realm, _):
         if realm == REALM:
             await begin.wait()
-        return {budget().key: 950}
+        return Rebuilt({budget().key: 950})
 
     store = process(rebuild=rebuild)
     with pytest.raises(StoreIncomplete) as told:
@@ -67,11 +69,11 @@ async def test_whoever_waits_for_books_that_are_slow_is_told_so_and_other_tenant
 async def test_without_the_books_nobody_is_let_in_and_they_are_not_asked_by_each_request(process):
     asked = []
 
-    async def rebuild(_):
+    async def rebuild(*_):
         asked.append(1)
         if len(asked) == 1:
             raise OSError("the books are closed")
-        return {}
+        return Rebuilt({})
 
     store = process(rebuild=rebuild)
     for n in range(5):
@@ -91,13 +93,13 @@ async def test_one_that_lost_its_turn_does_not_overwrite_what_the_next_one_loade
     prefix = f"{{{process.prefix}:{REALM}}}:"
     slow, going = asyncio.Event(), asyncio.Event()
 
-    async def late(_):
+    async def late(*_):
         going.set()
         await slow.wait()
-        return {budget().key: 1}
+        return Rebuilt({budget().key: 1})
 
-    async def rebuild(_):
-        return {budget().key: 500}
+    async def rebuild(*_):
+        return Rebuilt({budget().key: 500})
 
     first = process(rebuild=late)
     with pytest.raises(StoreIncomplete):
@@ -117,9 +119,9 @@ async def test_one_that_lost_its_turn_is_not_heard_while_the_next_one_loads(redi
     turns = [asyncio.Event(), asyncio.Event()]
 
     def books(n, used):
-        async def rebuild(_):
+        async def rebuild(*_):
             await turns[n].wait()
-            return {budget().key: used}
+            return Rebuilt({budget().key: used})
 
         return process(rebuild=rebuild)
 
@@ -135,3 +137,40 @@ async def test_one_that_lost_its_turn_is_not_heard_while_the_next_one_loads(redi
     turns[1].set()
     (state,) = await answered(lambda: second.look(REALM, (budget(),)))
     assert state.used == 500
+
+
+async def test_what_ended_before_the_books_were_read_is_not_counted_again_and_what_ended_later_is(process):
+    """All run when the store is lost, and are settled when it is back."""
+
+    async def rebuild(*_):
+        return Rebuilt({budget().key: 30}, until=1000.0)
+
+    store = process(rebuild=rebuild)
+    ended = {"before": 999.0, "at once": 1000.0, "after": 1000.5, "not in the books": None}
+    for request_id in ended:
+        await admitted(store, asking(request_id))
+    process.lose()
+    for request_id, at in ended.items():
+        await answered(lambda request_id=request_id, at=at: store.settle(asking(request_id), {"usd": 100}, at))
+    (state,) = await store.look(REALM, (budget(),))
+    assert (state.used, state.held) == (230, 0)
+    assert await store.settle(asking("before"), {"usd": 100}, 2000.0) == ()
+    assert (await store.look(REALM, (budget(),)))[0].used == 230
+
+
+async def test_books_are_told_since_when_the_store_knows_anything(process):
+    told = []
+
+    async def rebuild(realm, begun):
+        told.append((realm, begun))
+        return Rebuilt({})
+
+    first, second = process(rebuild=rebuild), process(rebuild=rebuild)
+    before = time.time()
+    await admitted(first, asking("a", "one"))
+    await admitted(second, asking("b", "two"))
+    assert before <= told[0][1] <= time.time()
+    assert told == [("one", told[0][1]), ("two", told[0][1])]
+    process.lose()
+    await admitted(first, asking("c", "two"))
+    assert told[2][1] > told[0][1]

@@ -21,6 +21,7 @@ from gateway.core.quota.holds import (
 )
 from gateway.core.quota.limits import AppliedLimit
 from gateway.quota.redis_codec import MOST
+from gateway.quota.redis_rebuild import Rebuilt
 from gateway.quota.redis_store import Clocks
 from tests.quota.conftest import At, Clock
 
@@ -53,18 +54,12 @@ async def standing(store, *limits, realm="acme"):
 def told(used):
     """Return what loads the same for every tenant, and counts how often it was asked."""
 
-    async def rebuild(realm):
+    async def rebuild(realm, _):
         rebuild.asked[realm] += 1
-        return used
+        return Rebuilt(used)
 
     rebuild.asked = Counter()
     return rebuild
-
-
-def lose(redis, process):
-    """Take from the store all that its processes have in it."""
-    for key in redis.ask("KEYS", f"*{process.prefix}:*"):
-        redis.ask("DEL", key)
 
 
 # Many processes.
@@ -232,7 +227,7 @@ async def test_a_store_that_was_lost_is_filled_before_anybody_is_let_in_and_by_o
     answers = await asyncio.gather(*[stores[n % 3].reserve(asking(f"r{n}", day, month, usd=50)) for n in range(12)])
     assert sum(isinstance(answer, Held) for answer in answers) == 2
     assert rebuild.asked == {"acme": 1}
-    lose(redis, process)
+    process.lose()
     assert await standing(stores[0], day, month) == [(700, 0), (900, 0)]
     assert rebuild.asked == {"acme": 2}
 
@@ -242,7 +237,7 @@ async def test_what_runs_is_held_again_with_its_renewal(redis, process):
     limits = budget(1000), streams(2), requests(9)
     asked = asking("a", *limits, usd=300)
     held = await store.reserve(asked)
-    lose(redis, process)
+    process.lose()
     assert await other.renew([Checkpoint(asked, {})]) == {"a"}
     assert await store.renew([Checkpoint(asked, {"usd": 120})]) == frozenset()
     assert await standing(store, *limits) == [(0, 300), (0, 1), (0, 1)]
@@ -256,7 +251,7 @@ async def test_what_ends_in_a_store_that_was_lost_counts_once(redis, process):
     limits = budget(1000), streams(2), requests(9)
     asked = asking("a", *limits, usd=300)
     await store.reserve(asked)
-    lose(redis, process)
+    process.lose()
     (over,) = await store.settle(asked, {"usd": 1200, "requests": 1})
     assert over.amount == 200
     await store.settle(asked, {"usd": 1200, "requests": 1})
@@ -267,7 +262,7 @@ async def test_what_ends_in_a_store_that_was_lost_counts_once(redis, process):
 async def test_what_was_given_back_before_the_loss_is_noticed_holds_nothing(redis, process):
     store = process()
     await store.reserve(asking("a", streams(1)))
-    lose(redis, process)
+    process.lose()
     await store.cancel(asking("a", streams(1)))
     assert (await store.reserve(asking("a", streams(1)))).limit == ENDED
     assert await standing(store, streams(1)) == [(0, 0)]
@@ -277,7 +272,7 @@ async def test_what_ended_meanwhile_is_not_held_again(redis, process):
     store = process()
     asked = asking("a", streams(1))
     await store.reserve(asked)
-    lose(redis, process)
+    process.lose()
     await process().cancel(asked)
     assert await store.renew([Checkpoint(asked, {})]) == {"a"}
     store.forget(asked)

@@ -165,12 +165,23 @@ class HoldStore(Protocol):
         """Prolong leases to :data:`LEASE` from now, and note what was used; return ids not known or ended."""
         ...
 
-    async def settle(self, held: Reservation, used: Amounts) -> tuple[Overshoot, ...]:
-        """End the hold and count what was used; return the budgets that this took past their limit."""
+    async def settle(self, held: Reservation, used: Amounts, ended_at: float | None = None) -> tuple[Overshoot, ...]:
+        """End the hold and count what was used; return the budgets that this took past their limit.
+
+        Args:
+            held: What it holds.
+            used: What it used.
+            ended_at: Unix seconds at which the ledger has its end: a store that was lost, and filled again from the
+                ledger since, has counted it.
+        """
         ...
 
     async def cancel(self, held: Reservation) -> None:
         """End the hold and give back everything."""
+        ...
+
+    def problem(self) -> str | None:
+        """Return why nobody is let in now, None unless it is so."""
         ...
 
     async def look(self, realm: str, limits: tuple[AppliedLimit, ...]) -> tuple[LimitState, ...]:

@@ -186,6 +186,18 @@ def key_of(principal: Principal) -> str:
     return f"{_ANONYMOUS}{principal.tenant_plan}" if principal.key_id is None else principal.key_id
 
 
+def realm_of(tenant: str, key_id: str) -> str:
+    """Return whose limits a request counts in, as :attr:`LimitSet.realm`; ``key_id`` is as :func:`key_of` has it."""
+    if key_id.startswith(_ANONYMOUS):
+        return _anonymous_realm(tenant, key_id.removeprefix(_ANONYMOUS))
+    return _escaped(tenant)
+
+
+def tenant_of(realm: str) -> str:
+    """Return the tenant of a realm."""
+    return realm.partition(":")[0].replace("%3A", ":").replace("%25", "%")
+
+
 def owners(tenant: str, key_id: str, end_user: str) -> list[str]:
     """Return the start of the identity of the counters that a request counts in, but for its address'.
 
@@ -194,12 +206,10 @@ def owners(tenant: str, key_id: str, end_user: str) -> list[str]:
         key_id: As :func:`key_of` has it.
         end_user: Pseudonym, empty without one.
     """
-    if key_id.startswith(_ANONYMOUS):
-        realm = _anonymous_realm(tenant, key_id.removeprefix(_ANONYMOUS))
-        found = [f"tenant:{realm}"]
-    else:
-        realm = _escaped(tenant)
-        found = [f"tenant:{realm}", f"key:{realm}:{_escaped(key_id)}"]
+    realm = realm_of(tenant, key_id)
+    found = [f"tenant:{realm}"]
+    if not key_id.startswith(_ANONYMOUS):
+        found.append(f"key:{realm}:{_escaped(key_id)}")
     return [*found, f"user:{realm}:{end_user}"] if end_user else found
 
 

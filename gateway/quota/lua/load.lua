@@ -1,6 +1,6 @@
 -- Say what was used in the periods that are, and with the last part that the store is complete.
 -- KEYS[4] lock, KEYS[5...] counters. ARGV[3] JSON of {start, end, used} for each; ARGV[4] the lock's owner;
--- ARGV[5] the generation, empty when more follows. LOADED, or LOST when another one loads.
+-- ARGV[5] until when, Unix seconds: what ended later is not in it; empty when more follows. LOADED, or LOST when another one loads.
 local told = cjson.decode(ARGV[3])
 
 begin()
