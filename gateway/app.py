@@ -22,7 +22,6 @@ from gateway.core.pricing import PriceBook
 from gateway.core.principal import Principal
 from gateway.core.quota.calendar import Calendar
 from gateway.core.quota.holds import FIRST_LEASE, HoldStore
-from gateway.core.quota.share import shared_default, shared_plan
 from gateway.core.units import zone_of
 from gateway.database.opening import open_database
 from gateway.generation import Gateway, Generation
@@ -40,6 +39,7 @@ from gateway.tasks import TaskOwner
 from gateway.upstream.kinds import open_upstream
 from gateway.upstream.routing import Upstreams
 from gateway.web.accept import LOOK_EVERY, Capacity, Looking, OpenFiles, capacity, open_files
+from gateway.web.accounts import Accounts
 from gateway.web.body import BodyBudget
 from gateway.web.docs import add_docs
 from gateway.web.edge import decorate, edge
@@ -165,8 +165,9 @@ def _services(
 ) -> Services:
     streams = Streams(room.streams)
     prices, workers = PriceBook(config.prices), config.server.workers
-    parts = workers if config.redis_url is None else 1  # processes that count apart have a share of each limit
     metrics, holds = kept.metrics, kept.holds
+    entitlements, pseudonyms = entitlements_of(config), Pseudonyms(peppers)
+    calendar = Calendar(zone_of(config.limits.time_zone))
     metrics.flow.held_bytes(streams.held_bytes)
     directory = Directory(
         store,
@@ -194,16 +195,14 @@ def _services(
         ),
         directory=directory,
         throttle=FailureThrottle(config.keys, workers),
-        entitlements=Entitlements(
-            {name: shared_plan(plan, parts) for name, plan in config.plans.items()},
-            shared_default(config.anonymous_default, parts),
-        ),
+        entitlements=entitlements,
+        accounts=Accounts(store, kept.ledger.books, entitlements, holds, calendar, pseudonyms),
         origins=Origins(config.server.cors_origins, config.anonymous),
         proxies=TrustedProxies(config.server.trusted_proxies),
         holds=holds,
         rate_hold=config.limits.rate_hold,
         nearly_full=NearlyFull(config.limits.warn_at, metrics.quota.warned),
-        calendar=Calendar(zone_of(config.limits.time_zone)),
+        calendar=calendar,
         ledger=kept.ledger.writer,
         ledger_id=kept.ledger.worker_id,
         serve_unbooked=config.ledger.on_failure == "serve",
@@ -219,11 +218,17 @@ def _services(
             kept.ledger.writer.complete,
         ),
         log_fault=_log_fault,
-        pseudonym=Pseudonyms(peppers),
+        pseudonym=pseudonyms,
         streams=streams,
         bodies=BodyBudget(int(config.server.max_bodies)),
         pings={"keys": directory.ping, "limits": holds.problem},
     )
+
+
+def entitlements_of(config: Config) -> Entitlements:
+    """Return what callers may use; processes that count apart have a share of each limit."""
+    parts = config.server.workers if config.redis_url is None else 1
+    return Entitlements(config.plans, config.anonymous_default, parts)
 
 
 def _log_fault(error: BaseException, request_id: str) -> None:
@@ -258,10 +263,10 @@ async def renew(
         pending = list(streams.holds.items())
         for start in range(0, len(pending), _RENEWED_AT_ONCE):
             some = [(name, held) for name, held in pending[start : start + _RENEWED_AT_ONCE] if name in streams.holds]
-            await holds.renew([held.checkpoint() for _, held in some])
             if not rounds % _NOTED_EVERY:
                 for _, held in some:
                     held.note()
+            await holds.renew([held.checkpoint() for _, held in some])
             await asyncio.sleep(0)
 
 

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from gateway.config import Config
+from gateway.core.errors import StoreUnavailable
 from gateway.core.quota.calendar import Calendar
 from gateway.core.quota.holds import HoldStore
-from gateway.core.quota.limits import realm_of, tenant_of
-from gateway.core.quota.rebuilt import Spent, counters
+from gateway.core.quota.limits import tenant_of
 from gateway.core.units import zone_of
-from gateway.ledger.books import Books, Sum
+from gateway.ledger.books import Books, Ended
+from gateway.ledger.spending import spending
 from gateway.metrics import Metrics
 from gateway.quota.memory import MemoryHoldStore
 from gateway.tasks import TaskOwner
 
 if TYPE_CHECKING:
     from gateway.quota.redis_rebuild import Rebuilt
+    from gateway.quota.redis_store import RedisHoldStore
 
 # A row is written within so many seconds of its request's end, and the time for which what ended is gathered.
 _WRITTEN_WITHIN = 0.2
@@ -39,12 +42,11 @@ async def open_hold_store(
     """
     if config.redis_url is None:
         return await _own(config, metrics, books)
-    return _shared(config, config.redis_url.get_secret_value(), metrics, books, tasks, stack)
+    return await _shared(config, metrics, books, tasks, stack)
 
 
 async def _own(config: Config, metrics: Metrics, books: Books) -> HoldStore:
-    limits = config.limits
-    calendar, now = Calendar(zone_of(limits.time_zone)), time.time()
+    limits, calendar = config.limits, Calendar(zone_of(config.limits.time_zone))
     holds = MemoryHoldStore(
         calendar,
         tombstone_ttl=limits.tombstone_ttl,
@@ -54,45 +56,73 @@ async def _own(config: Config, metrics: Metrics, books: Books) -> HoldStore:
     )
     metrics.quota.watch(lambda: holds.held)
     metrics.quota.watch_store(lambda: True, lambda: 0, lambda: 0.0)
-    first, today = _month(calendar, now)
-    sums = await asyncio.to_thread(books.spent, first, today)
-    for span, used in counters(map(_spent, sums), today, config.server.workers).items():
+    spent = await asyncio.to_thread(spending, books, calendar)
+    for span, used in spent.counters(config.server.workers).items():
         holds.restore(span, used)
     return holds
 
 
-def _shared(
-    config: Config, url: str, metrics: Metrics, books: Books, tasks: TaskOwner, stack: AsyncExitStack
-) -> HoldStore:
+async def _shared(config: Config, metrics: Metrics, books: Books, tasks: TaskOwner, stack: AsyncExitStack) -> HoldStore:
     # Its client takes 8 MB: only those pay for it who use it.
     from gateway.quota.guarded import GuardedHoldStore, GuardPolicy, Watcher  # noqa: PLC0415 - see above
-    from gateway.quota.redis_link import RedisLink  # noqa: PLC0415
-    from gateway.quota.redis_store import RedisHoldStore  # noqa: PLC0415
 
-    limits, calendar = config.limits, Calendar(zone_of(config.limits.time_zone))
-    link = RedisLink(url, limits.store_connections)
-    stack.push_async_callback(link.close)
-    told = metrics.quota
-    store = RedisHoldStore(
-        link,
-        tasks.spawn,
-        calendar,
-        rebuild=_Books(books, calendar, _WRITTEN_WITHIN + config.log.gather),
-        tombstone_ttl=limits.tombstone_ttl,
-        on_expired=told.expired,
-    )
-    policy = GuardPolicy(limits.on_store_failure, limits.store_timeout, limits.replicas)
+    limits, told = config.limits, metrics.quota
+    store = shared_store(config, books, tasks, stack, told.expired)
     guarded = GuardedHoldStore(
         store,
-        policy,
+        GuardPolicy(limits.on_store_failure, limits.store_timeout, limits.replicas),
         tasks.spawn,
         watcher=Watcher(told.store_took, told.store_failed, told.arrears_dropped),
-        local=lambda: MemoryHoldStore(calendar),
+        local=lambda: MemoryHoldStore(Calendar(zone_of(limits.time_zone))),
     )
     stack.push_async_callback(guarded.close)
+    await _known(store, limits.store_timeout, _behind(config))
     told.watch(lambda: store.held)
     told.watch_store(lambda: guarded.working, lambda: guarded.arrears, lambda: store.skew)
     return guarded
+
+
+def shared_store(
+    config: Config,
+    books: Books,
+    tasks: TaskOwner,
+    stack: AsyncExitStack,
+    on_expired: Callable[[int], None] = lambda _: None,
+) -> RedisHoldStore:
+    """Make the shared store alone, without a time limit, until the stack is closed."""
+    from gateway.quota.redis_link import RedisLink  # noqa: PLC0415 - as above
+    from gateway.quota.redis_store import RedisHoldStore  # noqa: PLC0415
+
+    limits, calendar = config.limits, Calendar(zone_of(config.limits.time_zone))
+    assert config.redis_url is not None  # noqa: S101 - the callers have looked
+    link = RedisLink(config.redis_url.get_secret_value(), limits.store_connections)
+    stack.push_async_callback(link.close)
+    return RedisHoldStore(
+        link,
+        tasks.spawn,
+        calendar,
+        rebuild=_Books(books, calendar, _behind(config)),
+        tombstone_ttl=limits.tombstone_ttl,
+        on_expired=on_expired,
+    )
+
+
+def _behind(config: Config) -> float:
+    """Return seconds by which the ledger is behind, at most."""
+    return _WRITTEN_WITHIN + config.log.gather
+
+
+async def _known(store: RedisHoldStore, within: float, behind: float) -> None:
+    """Wait until a server that begins has lived long enough for the first request to be let in at once."""
+    with suppress(TimeoutError, StoreUnavailable):  # then there is none, and requests get what the policy says
+        async with asyncio.timeout(within):
+            begun = await store.begun()
+        await asyncio.sleep(_wait(begun, behind))
+
+
+def _wait(begun: float, behind: float) -> float:
+    """Return seconds until the ledger has all that ended before the store began; clocks may differ."""
+    return min(behind, max(0.0, begun + behind - time.time()))
 
 
 class _Books:
@@ -113,23 +143,9 @@ class _Books:
         """Return what it used until the ledger is behind; that is after the store began, so no end is missed."""
         from gateway.quota.redis_rebuild import Rebuilt  # noqa: PLC0415 - only with a shared store
 
-        await asyncio.sleep(min(self._delay, max(0.0, begun + self._delay - time.time())))
-        now = time.time()
-        until = now - self._delay
-        first, today = _month(self._calendar, now)
-        sums = await asyncio.to_thread(self._books.spent, first, today, tenant=tenant_of(realm), ended_by=until)
-        spent = [some for some in map(_spent, sums) if realm_of(some.tenant, some.key_id) == realm]
-        found = counters(spent, today)
+        await asyncio.sleep(_wait(begun, self._delay))
+        until = time.time() - self._delay
+        ended = Ended(until, until)
+        spent = await asyncio.to_thread(spending, self._books, self._calendar, tenant=tenant_of(realm), ended=ended)
+        found = spent.of(realm).counters()
         return Rebuilt({**found["day"], **found["month"]}, until)
-
-
-def _month(calendar: Calendar, now: float) -> tuple[str, str]:
-    """Return the first day of this month, and today."""
-    today, month = calendar.at("day", now).name, calendar.at("month", now).name
-    return f"{month}-01", today
-
-
-def _spent(found: Sum) -> Spent:
-    day, tenant, key_id, end_user = found.of
-    entered = found.input_tokens + found.cache_read_tokens + found.cache_write_5m_tokens + found.cache_write_1h_tokens
-    return Spent(day, tenant, key_id, end_user, found.requests, entered, found.output_tokens, found.cost_nano_usd)

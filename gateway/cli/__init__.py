@@ -14,7 +14,8 @@ _COMMANDS = {
     "simulate": ("gateway.cli.simulate", "Run the pretend Claude alone."),
     "tenants": ("gateway.cli.tenants", "Create, list, suspend and resume tenants."),
     "keys": ("gateway.cli.keys", "Create, list, revoke and rotate API keys."),
-    "usage": ("gateway.cli.usage", "Show what was used and what it cost; prune old requests."),
+    "quotas": ("gateway.cli.quotas", "Show where limits stand; raise them for a while."),
+    "usage": ("gateway.cli.usage", "Show what was used and what it cost; compare it with the limits; prune."),
     "users": ("gateway.cli.users", "Forget end users."),
     "config": ("gateway.cli.config", "Check the configuration."),
 }

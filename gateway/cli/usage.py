@@ -11,9 +11,11 @@ from typing import Any, get_args
 
 import click
 
+from gateway.cli.counted import counted
 from gateway.cli.errors import OperatorError
 from gateway.cli.keystore import config_options, key_id_in, peppers_of, print_json, print_note, print_table
 from gateway.cli.ledger import Day, Ledger, confirmed, dollars, exact_dollars, hand_over, opened_ledger, shown
+from gateway.cli.quotas import ops_option
 from gateway.cli.usage_show import as_json, as_lines
 from gateway.config import Config
 from gateway.core.quota.calendar import Calendar
@@ -83,6 +85,40 @@ def show(request_id: str, *, for_programs: bool, config_file: Path | None, env_f
     else:
         for line in as_lines(row):
             click.echo(line)
+
+
+@usage.command()
+@click.option("--tenant", help="Only this tenant's limits.")
+@click.option("--json", "for_programs", is_flag=True, help="For programs.")
+@ops_option
+@config_options
+def reconcile(
+    tenant: str | None, ops_listen: str | None, *, for_programs: bool, config_file: Path | None, env_file: Path | None
+) -> None:
+    """Compare what limits per day and month have counted with the ledger; exit code 1 if they differ.
+
+    Requests that run, and that end meanwhile, are no difference.
+    """
+    with opened_ledger(config_file, env_file) as ledger:
+        if tenant is not None:
+            ledger.store.fetch_tenant(tenant)
+        answer = counted(ledger, lambda accounts: accounts.differences(tenant), "reconcile", ops_listen, tenant=tenant)
+    found = answer["differences"]
+    if for_programs:
+        print_json(answer)
+    elif found:
+        heads = ("TENANT", "LIMIT", "OF", "LEDGER", "LIMITS", "DIFFERENCE")
+        print_table(heads, [_difference(one) for one in found], texts=3)
+    else:
+        click.echo("the limits have counted what the ledger says")
+    sys.exit(bool(found))
+
+
+def _difference(one: dict[str, Any]) -> tuple[str, ...]:
+    digits = 9 if one["unit"] == "usd" else 0
+    ledger, limits = one["ledger"], one["store"]
+    numbers = (f"{number:,.{digits}f}" for number in (ledger, limits, limits - ledger))
+    return one["tenant"], one["name"], shown(one["owner"]), *numbers
 
 
 @usage.command()

@@ -100,7 +100,7 @@ def _handover(config: Config, settings: dict[str, Any], arguments: list[str], gr
         log_format=config.log.format,
         level=config.log.level,
         greeting=greeting,
-        ops_document=json.dumps(ops_document()),
+        ops_document=json.dumps(ops_document(counts=False)),
         config=json.loads(json.dumps(settings, default=str)),
     )
 

@@ -47,9 +47,7 @@ def broken_references(config: Config) -> Iterator[tuple[Path, Any, str]]:
 
 def problems(config: Config) -> list[str]:
     """Return why ``serve`` refuses to start with this configuration, each a sentence that says what to do."""
-    found = []
-    found += _database(config)
-    found += _redis(config)
+    found = [*_database(config), *_redis(config)]
     found += _shared_limits(config)
     if _same_address(config.server.listen, config.server.ops_listen):
         found.append(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.core.quota.grants import Grant
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -16,6 +18,7 @@ class Principal:
         key_plan: Name of the key's own, narrower plan, if it has one.
         address: The client's address as limits count it (IPv6 by /64); never logged.
         end_user: The application's own user, pseudonymised; None when the request names none.
+        grants: What the operator added to the tenant's limits, and is not over.
     """
 
     tenant: str
@@ -24,6 +27,7 @@ class Principal:
     key_plan: str | None
     address: str
     end_user: str | None = None
+    grants: tuple[Grant, ...] = ()
 
     @property
     def anonymous(self) -> bool:

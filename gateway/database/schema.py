@@ -13,7 +13,7 @@ from gateway.database.errors import DatabaseFailed
 from gateway.database.transactions import transaction
 
 # Every revision in ``migrations/versions``, the oldest first.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 

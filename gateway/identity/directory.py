@@ -275,7 +275,7 @@ class Directory:
         key = parse_key(credential)
         if key is None or not self._peppers.verify(key, row.pepper_version, row.hash):
             return None
-        record = KeyRecord(row.id, tenant.name, tenant.plan, row.plan, row.expires_at)
+        record = KeyRecord(row.id, tenant.name, tenant.plan, row.plan, row.expires_at, tenant.grants)
         self._verified.put(row.id, (row, tenant, digest, record))
         return record
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, or_, select
+from sqlalchemy import Connection, Row, func, insert, or_, select
 
 from gateway.core.keys import Peppers, is_key_id
+from gateway.core.quota.grants import Grant
 from gateway.database.errors import Refused
 from gateway.identity.records import AuditRow, KeyRow, TenantRow
 from gateway.identity.tables import audit, keys, peppers, revision, tenants
 
 _BATCH = 500  # values in one statement; older builds of SQLite take 999
 
-_TENANTS = select(tenants.c.name, tenants.c.plan, tenants.c.created_at, tenants.c.suspended_at, tenants.c.cut_at)
+_TENANTS = select(
+    tenants.c.name, tenants.c.plan, tenants.c.created_at, tenants.c.suspended_at, tenants.c.cut_at, tenants.c.grants
+)
 _KEYS = select(
     keys.c.id,
     tenants.c.name,
@@ -31,6 +35,11 @@ _KEYS = select(
 _AUDIT = select(audit.c.number, audit.c.at, audit.c.actor, audit.c.action, audit.c.target, audit.c.details)
 
 
+def _tenant(row: Row[*tuple[Any, ...]]) -> TenantRow:
+    name, plan, created_at, suspended_at, cut_at, grants = row
+    return TenantRow(name, plan, created_at, suspended_at, cut_at, tuple([Grant(*grant) for grant in grants]))
+
+
 def current_revision(connection: Connection) -> int:
     """Return the number of changes ever made."""
     return int(connection.execute(select(revision.c.number)).scalar_one())
@@ -39,7 +48,7 @@ def current_revision(connection: Connection) -> int:
 def find_tenant(connection: Connection, name: str) -> TenantRow | None:
     """Return the tenant, or None."""
     row = connection.execute(_TENANTS.where(tenants.c.name == name)).one_or_none()
-    return None if row is None else TenantRow(*row)
+    return None if row is None else _tenant(row)
 
 
 def the_tenant(connection: Connection, name: str) -> TenantRow:
@@ -63,7 +72,7 @@ def the_key(connection: Connection, key_id: str) -> KeyRow:
 
 def all_tenants(connection: Connection) -> list[TenantRow]:
     """Return all tenants by name."""
-    return [TenantRow(*row) for row in connection.execute(_TENANTS.order_by(tenants.c.name))]
+    return [_tenant(row) for row in connection.execute(_TENANTS.order_by(tenants.c.name))]
 
 
 def all_keys(connection: Connection, tenant: str | None) -> list[KeyRow]:
@@ -88,7 +97,7 @@ def keys_by_id(connection: Connection, ids: Sequence[str]) -> Iterator[KeyRow]:
 def tenants_by_name(connection: Connection, names: Iterable[str]) -> Iterator[TenantRow]:
     """Return those of the tenants that exist."""
     for some in _batches(sorted(names)):
-        yield from (TenantRow(*row) for row in connection.execute(_TENANTS.where(tenants.c.name.in_(some))))
+        yield from (_tenant(row) for row in connection.execute(_TENANTS.where(tenants.c.name.in_(some))))
 
 
 def changed_keys(connection: Connection, since: int) -> Iterator[KeyRow]:
@@ -98,7 +107,7 @@ def changed_keys(connection: Connection, since: int) -> Iterator[KeyRow]:
 
 def changed_tenants(connection: Connection, since: int) -> Iterator[TenantRow]:
     """Return the tenants that changed after a revision."""
-    return (TenantRow(*row) for row in connection.execute(_TENANTS.where(tenants.c.changed_at > since)))
+    return (_tenant(row) for row in connection.execute(_TENANTS.where(tenants.c.changed_at > since)))
 
 
 def remember_pepper(connection: Connection, pepper: Peppers) -> None:

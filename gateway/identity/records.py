@@ -5,16 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gateway.core.quota.grants import Grant
+
 
 @dataclass(frozen=True, slots=True)
 class TenantRow:
-    """A tenant. ``cut_at`` is the revision at which its running streams were last to be stopped, 0 for never."""
+    """A tenant.
+
+    Attributes:
+        cut_at: The revision at which its running streams were last to be stopped, 0 for never.
+        grants: What was added to its limits, also what is over.
+    """
 
     name: str
     plan: str
     created_at: float
     suspended_at: float | None
     cut_at: int
+    grants: tuple[Grant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +87,4 @@ class KeyRecord:
     tenant_plan: str
     key_plan: str | None
     expires_at: float | None
+    grants: tuple[Grant, ...] = ()

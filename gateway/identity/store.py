@@ -12,12 +12,13 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from gateway.core.keys import Key, Peppers, new_key
+from gateway.core.quota.grants import Grant, active
 from gateway.database.errors import Refused, database_errors
 from gateway.database.transactions import Access, transaction
 from gateway.identity import queries
@@ -86,6 +87,20 @@ class Store:
                 number = self._record(connection, "tenant.resume", name)
                 values = {"suspended_at": None, "changed_at": number}
                 connection.execute(update(tenants).where(tenants.c.name == name).values(values))
+            return queries.the_tenant(connection, name)
+
+    def grant(self, name: str, limits: Mapping[str, float], until: float) -> TenantRow:
+        """Add to limits of a tenant until a moment, in place of what was granted before; 0 ends that."""
+        with self._transaction("change") as connection:
+            now = self._clock()
+            if until <= now and any(limits.values()):
+                raise Refused("the grant would have ended already")
+            row = queries.the_tenant(connection, name)
+            left = [grant for grant in active(row.grants, now) if grant.limit not in limits]
+            granted = [*left, *(Grant(limit, amount, until) for limit, amount in limits.items() if amount)]
+            number = self._record(connection, "tenant.grant", name, limits=dict(limits), until=until)
+            values = {"grants": [list(grant) for grant in granted], "changed_at": number}
+            connection.execute(update(tenants).where(tenants.c.name == name).values(values))
             return queries.the_tenant(connection, name)
 
     def create_key(

@@ -1,4 +1,4 @@
-"""Tables of tenants and keys, as migration 0001 makes them.
+"""Tables of tenants and keys, as migrations 0001 and 0003 make them.
 
 - Every change takes the next number of ``revision`` in its own transaction and stamps the rows that it touches
   (``changed_at``), so that a worker finds what is new by one indexed read.
@@ -40,6 +40,7 @@ tenants = Table(
     Column("suspended_at", Double),
     Column("cut_at", Integer, nullable=False, default=0),
     Column("changed_at", Integer, nullable=False, index=True),
+    Column("grants", JSON, nullable=False, server_default="[]"),  # [[limit, amount, until], ...]
 )
 
 keys = Table(

@@ -72,6 +72,18 @@ class Sum(NamedTuple):
     cost_nano_usd: int
 
 
+class Ended(NamedTuple):
+    """Which requests count as ended, Unix seconds.
+
+    Attributes:
+        by: Those that ended up to then.
+        claimed_by: Of those that were ended for a worker that is gone, those whose lease was over by then.
+    """
+
+    by: float
+    claimed_by: float
+
+
 class Claimed(NamedTuple):
     """A request that was ended in the name of a worker that is gone."""
 
@@ -116,17 +128,17 @@ class Books:
         """
         return self._sums(first, last, (_BY[by],), filters or {}, requests.c.state != State.OPEN)
 
-    def spent(self, first: str, last: str, *, tenant: str | None = None, ended_by: float | None = None) -> list[Sum]:
+    def spent(self, first: str, last: str, *, tenant: str | None = None, ended: Ended | None = None) -> list[Sum]:
         """Return sums of each day, tenant, key and end user: what budgets are made of when their store was lost.
 
         Args:
             first: Day, YYYY-MM-DD.
             last: Day, included.
             tenant: Only this one's.
-            ended_by: Only what ended up to then, Unix seconds. Else requests that still run count, at their last
-                checkpoint: where the store is the process' own they are those of one that is gone.
+            ended: Only what ended. Else requests that still run count, at their last checkpoint: where the store is
+                the process' own they are those of one that is gone.
         """
-        counted = true() if ended_by is None else _ended_by(ended_by)
+        counted = true() if ended is None else _ended(ended)
         filters = {} if tenant is None else {"tenant": tenant}
         return self._sums(first, last, ("day", "tenant", "key_id", "end_user"), filters, counted)
 
@@ -205,8 +217,9 @@ class Books:
             yield connection
 
 
-def _ended_by(moment: float) -> ColumnElement[bool]:
-    return and_(requests.c.state != State.OPEN, requests.c.ended_at <= moment)
+def _ended(ended: Ended) -> ColumnElement[bool]:
+    done = and_(requests.c.state == State.DONE, requests.c.ended_at <= ended.by)
+    return or_(done, and_(requests.c.state == State.CLAIMED, requests.c.ended_at <= ended.claimed_by))
 
 
 def _settled(now: float) -> ColumnElement[bool]:

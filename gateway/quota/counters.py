@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from gateway.core.quota.calendar import Calendar, Period, Span
@@ -140,7 +141,7 @@ class Counters:
         budget.used += used
         return max(0, budget.used - limit.amount - over)
 
-    def restore(self, span: Span, used: dict[str, int], now: Moment) -> None:
+    def restore(self, span: Span, used: Mapping[str, int], now: Moment) -> None:
         """Say what was used in the current period, by counter; for a store that begins."""
         _, budgets = self._period(span, now.unix)
         for key, amount in used.items():

@@ -218,7 +218,7 @@ class GuardedHoldStore:
     async def _told(self, end: End) -> tuple[Overshoot, ...]:
         """Tell the store of an end."""
         if end.used is not None:
-            return await self._store.settle(*end)
+            return await self._store.settle(end.held, end.used, end.ended_at)
         await self._store.cancel(end.held)
         return ()
 

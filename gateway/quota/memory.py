@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gateway.core.quota.calendar import Calendar, Span
 from gateway.core.quota.holds import (
@@ -102,7 +102,7 @@ class MemoryHoldStore:
         """Requests remembered after their end."""
         return len(self._expired) + len(self._ended)
 
-    def restore(self, span: Span, used: dict[str, int]) -> None:
+    def restore(self, span: Span, used: Mapping[str, int]) -> None:
         """Say what was used in the current period, by counter; for a store that begins."""
         self._counters.restore(span, used, self._advance())
 

@@ -127,13 +127,13 @@ class Rebuilder:
             return True
         if not taken:
             return False
-        rebuilt = await self._rebuild(realm, await self._begun())
+        rebuilt = await self._rebuild(realm, await self.begun())
         if not await self._load(prefix, owner, rebuilt):
             return False
         log.info("limits rebuilt", tenant=realm, counters=len(rebuilt.used))
         return True
 
-    async def _begun(self) -> float:
+    async def begun(self) -> float:
         """Return since when the store knows anything, by the clock of whoever asked first."""
         key = f"{self._link.prefix}:begun"
         first = ("SET", key, repr(time.time()), "NX", "EX", _REMEMBERED)

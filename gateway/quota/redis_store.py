@@ -123,6 +123,10 @@ class RedisHoldStore:
         """Give up a request that will not be settled; its lease runs out."""
         self._held.pop(held.id, None)
 
+    async def begun(self) -> float:
+        """Return since when the server knows anything, which is now if it knew nothing."""
+        return await self._rebuilder.begun()
+
     async def ping(self) -> None:
         """Check that the server answers, and takes writes."""
         await self._link.call("SET", f"{self._link.prefix}:ping", "", "PX", 1000)

@@ -16,6 +16,7 @@ from aiohttp import web
 from gateway.core.addresses import bucket
 from gateway.core.errors import InvalidRequest, Unauthenticated
 from gateway.core.principal import Principal
+from gateway.core.quota.grants import active
 from gateway.web.record import Record
 from gateway.web.services import Services
 
@@ -101,4 +102,5 @@ async def _by_key(credential: str, record: Record, services: Services) -> Princi
             services.throttle.failed(address, time.monotonic())
             raise
     record.key = known
-    return Principal(known.tenant, known.key_id, known.tenant_plan, known.key_plan, address)
+    grants = active(known.grants, now) if known.grants else ()
+    return Principal(known.tenant, known.key_id, known.tenant_plan, known.key_plan, address, grants=grants)

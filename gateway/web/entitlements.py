@@ -10,7 +10,9 @@ from gateway.core.call import Restrictions
 from gateway.core.errors import StoreUnavailable
 from gateway.core.plans import AnonymousDefault, Plan
 from gateway.core.principal import Principal
+from gateway.core.quota.grants import raised
 from gateway.core.quota.limits import LimitSet, limit_set
+from gateway.core.quota.share import shared_default, shared_plan
 from gateway.core.restrictions import restrictions_of
 
 # About 2 KiB each. No setting: past it the one not used for longest is worked out again, and nothing else happens.
@@ -31,12 +33,14 @@ class Entitlements:
     Args:
         plans: All plans by name.
         anonymous_default: Limit per address of anonymous plans that set none.
+        parts: Processes that count apart; each enforces its share of every limit.
     """
 
-    def __init__(self, plans: Mapping[str, Plan], anonymous_default: AnonymousDefault) -> None:
-        self._plans = plans
-        self._default = anonymous_default
-        self._known: OrderedDict[tuple[str, str | None, str, str | None], Entitlement] = OrderedDict()
+    def __init__(self, plans: Mapping[str, Plan], anonymous_default: AnonymousDefault, parts: int = 1) -> None:
+        self._plans = {name: shared_plan(plan, parts) for name, plan in plans.items()}
+        self._default = shared_default(anonymous_default, parts)
+        self._parts = parts
+        self._known: OrderedDict[tuple[object, ...], Entitlement] = OrderedDict()
 
     def of(self, principal: Principal) -> Entitlement:
         """Return what a caller may use.
@@ -44,7 +48,7 @@ class Entitlements:
         Raises:
             StoreUnavailable: Its plan is not in the configuration: without it no limit is known to hold.
         """
-        identity = (principal.tenant, principal.key_id, principal.tenant_plan, principal.key_plan)
+        identity = (principal.tenant, principal.key_id, principal.tenant_plan, principal.key_plan, principal.grants)
         known = self._known.get(identity)
         if known is not None:
             self._known.move_to_end(identity)
@@ -55,7 +59,7 @@ class Entitlements:
         return entitlement
 
     def _work_out(self, principal: Principal) -> Entitlement:
-        tenant_plan = self._plan(principal.tenant_plan)
+        tenant_plan = raised(self._plan(principal.tenant_plan), principal.grants, self._parts)
         key_plan = None if principal.key_plan is None else self._plan(principal.key_plan)
         plans = (tenant_plan,) if key_plan is None else (tenant_plan, key_plan)
         return Entitlement(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import Any
+
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from gateway.core.errors import GatewayError, MethodNotAllowed, NotFound
+from gateway.core.errors import GatewayError, MethodNotAllowed, NotFound, StoreUnavailable
 from gateway.core.trace import new_request_id
+from gateway.database.errors import Refused, StoreError
 from gateway.web.dialects import CHAT
 from gateway.web.docs import add_ops_document
 from gateway.web.services import Services
 
-_SERVED = "GET /livez, /readyz, /metrics and /openapi.json"
+_SERVED = "GET /livez, /readyz, /metrics, /quotas/{tenant}, /reconcile and /openapi.json"
 
 
 class Shown:
@@ -51,6 +55,26 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 
+async def quotas(request: web.Request) -> web.Response:
+    """Say where all limits of a tenant stand, as this process counts them; ``?user=`` for an end user's as well."""
+    accounts = request.app[SHOWN].services.accounts
+    return await _told(accounts.quotas(request.match_info["tenant"], request.query.get("user")))
+
+
+async def reconcile(request: web.Request) -> web.Response:
+    """Say what the limits have counted otherwise than the ledger; ``?tenant=`` for one tenant's."""
+    return await _told(request.app[SHOWN].services.accounts.differences(request.query.get("tenant")))
+
+
+async def _told(answer: Awaitable[dict[str, Any]]) -> web.Response:
+    try:
+        return web.json_response(await answer, headers={"Cache-Control": "no-store"})
+    except Refused as error:
+        raise NotFound(str(error)) from error
+    except StoreError as error:
+        raise StoreUnavailable(str(error), retry_after=1.0) from error
+
+
 @web.middleware
 async def _in_our_shape(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer what is not served as the public address does."""
@@ -61,6 +85,8 @@ async def _in_our_shape(request: web.Request, handler: Handler) -> web.StreamRes
         error = MethodNotAllowed(refused.method, tuple(refused.allowed_methods))
     except web.HTTPNotFound:
         error = NotFound(f"Not found. Served here: {_SERVED}.")
+    except GatewayError as told:
+        error = told
     request_id = new_request_id()
     response = CHAT.error_response(error, request_id)
     response.headers["X-Request-Id"] = request_id
@@ -79,6 +105,8 @@ def create_ops(shown: Shown) -> web.Application:
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
+    app.router.add_get("/quotas/{tenant}", quotas)
+    app.router.add_get("/reconcile", reconcile)
     app.on_response_prepare.append(_sign)
     add_ops_document(app)
     return app

@@ -20,6 +20,7 @@ from gateway.metrics import Metrics
 from gateway.relay import RelayLimits
 from gateway.upstream.routing import Upstreams
 from gateway.upstream.settings import TransportSettings
+from gateway.web.accounts import Accounts
 from gateway.web.body import BodyBudget
 from gateway.web.entitlements import Entitlements
 from gateway.web.nearly_full import NearlyFull
@@ -40,6 +41,7 @@ class Services:
     directory: Directory
     throttle: FailureThrottle
     entitlements: Entitlements
+    accounts: Accounts
     origins: Origins
     proxies: TrustedProxies
     holds: HoldStore

@@ -36,7 +36,7 @@ class Holding(Protocol):
         """Return what it holds, and used so far."""
 
     def note(self) -> None:
-        """Have the ledger note it."""
+        """Note what it used so far, in the ledger and for the next checkpoint."""
 
 
 class Streams:

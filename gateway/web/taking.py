@@ -13,7 +13,7 @@ import time
 from gateway.core.call import Call
 from gateway.core.errors import Forbidden, GatewayError, GatewayFault, InvalidRequest, RateLimited, StoreUnavailable
 from gateway.core.quota.amounts import reservation, used
-from gateway.core.quota.holds import ENDED, Amounts, Checkpoint, Held, Refused, Reservation
+from gateway.core.quota.holds import ENDED, Checkpoint, Held, Refused, Reservation
 from gateway.core.quota.limits import LimitSet
 from gateway.core.quota.told import refused_in_words, too_much_in_words
 from gateway.ledger.writer import LedgerUnavailable
@@ -65,7 +65,8 @@ async def take(services: Services, record: Record, limits: LimitSet, call: Call,
         record.presume(worst.entered_tokens, worst.input_usd_nano)
     services.streams.holds[asked.id] = _Holding(services, record, asked)
     services.metrics.quota.admitted(record.principal.tenant, answer.states)
-    services.nearly_full.look(applied, answer.states, record.principal.tenant, time.time())
+    if answer.states:  # a store that is away tells none
+        services.nearly_full.look(applied, answer.states, record.principal.tenant, time.time())
     return answer
 
 
@@ -93,27 +94,25 @@ async def give_back(services: Services, record: Record, limits: LimitSet, error:
 class _Holding:
     """A request that holds a part of its limits."""
 
-    __slots__ = ("_held", "_record", "_services")
+    __slots__ = ("_held", "_noted", "_record", "_services")
 
     def __init__(self, services: Services, record: Record, held: Reservation) -> None:
         self._services = services
         self._record = record
         self._held = held
+        self._noted = held.spent
 
     def checkpoint(self) -> Checkpoint:
-        """Return what it holds, and used so far."""
-        return Checkpoint(self._held, self.used())
-
-    def used(self) -> Amounts:
-        """Return what it used so far: what Claude told, or before that what it costs to have asked."""
-        usage, cost = self._bill()
-        return self._held.spent if usage is None else used(usage, cost)
+        """Return what it holds, and had used when it was noted last: if nobody ends it the ledger says the same."""
+        return Checkpoint(self._held, self._noted)
 
     def note(self) -> None:
-        """Have the ledger note it."""
+        """Note what it used so far: what Claude told, or before that what it costs to have asked."""
         record, services = self._record, self._services
+        usage, cost = self._bill()
+        if usage is not None:
+            self._noted = used(usage, cost)
         if record.entry is not None:
-            usage, cost = self._bill()
             if usage is None:
                 usage, cost = record.presumed()
             services.ledger.checkpoint(record.entry, checkpoint(usage, cost, self._model(), services.prices))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from unittest.mock import ANY
@@ -12,16 +13,23 @@ import aiohttp
 import pytest
 
 from tests.support.observed import eventually
-from tests.support.process import make_key, serving
+from tests.support.process import command, make_key, serving
 from tests.support.redis import MISSING, SERVER, redis_server
-from tests.support.scripted_upstream import answer, scripted_upstream
+from tests.support.scripted_upstream import BLOCK, SSE_HEAD, START, answer, scripted_upstream, text_delta
 
 pytestmark = pytest.mark.skipif(SERVER is None, reason=MISSING)
 
 MESSAGES = "/v1/messages"
 ASK = {"model": "claude-x", "max_tokens": 1000, "messages": [{"role": "user", "content": "hi"}]}
 # 100 tokens in, 200 out: 0.10 and 0.40 dollars; at most 1,000 out are 2 dollars.
-PRICES = {"input": 1000, "output": 2000, "cache_read": 1000, "cache_write_5m": 1000, "cache_write_1h": 1000}
+PRICES = """
+[prices."claude-*"]
+input = 1000
+output = 2000
+cache_read = 1000
+cache_write_5m = 1000
+cache_write_1h = 1000
+"""
 USAGE = b'"usage":{"input_tokens":100,"output_tokens":200}'
 WHOLE = (
     b'{"type":"message","model":"claude-x","content":[{"type":"text","text":"Hello"}],"stop_reason":"end_turn",'
@@ -38,14 +46,13 @@ def redis(tmp_path):
 
 
 @asynccontextmanager
-async def gateways(directory, redis, script, processes=1, **variables):
+async def gateways(directory, redis, script, plan, processes=1, **variables):
     """Run gateways on one Redis and one database, before one Claude; yield their addresses, a session and Claude."""
-    variables = {
-        "ANTHROPIC_API_KEY": "sk-ant-mine",
-        "TOKENWEIR_REDIS_URL": redis.url,
-        "TOKENWEIR_PRICES": json.dumps({"claude-*": PRICES}),
-        **variables,
-    }
+    variables = {"ANTHROPIC_API_KEY": "sk-ant-mine", **variables}
+    (directory / "config").mkdir()
+    limits = "\n".join(f"{name} = {amount}" for name, amount in plan.items())
+    text = f'redis_url = "{redis.url}"\n[plans.default]\n{limits}\n{PRICES}'
+    (directory / "config" / "gateway.toml").write_text(text, encoding="utf-8")
     async with AsyncExitStack() as stack:
         claude = await stack.enter_async_context(scripted_upstream(script))
         running = [
@@ -79,9 +86,8 @@ async def test_of_200_at_once_only_those_that_the_budget_is_for_are_let_in(proce
         await go_on.wait()
         await answer(200, WHOLE)(peer)
 
-    variables = {"TOKENWEIR_PLANS__DEFAULT__USD_PER_MONTH": "50"}
     async with (
-        gateways(tmp_path, redis, gated, processes, **variables) as (running, session, claude),
+        gateways(tmp_path, redis, gated, {"usd_per_month": 50}, processes) as (running, session, claude),
         asyncio.TaskGroup() as tasks,
     ):
         assert await quota(session, running[0]) == {"tenant-usd-per-month": (0, 0)}
@@ -97,8 +103,8 @@ async def test_of_200_at_once_only_those_that_the_budget_is_for_are_let_in(proce
 
 
 async def test_the_workers_of_one_gateway_count_together(tmp_path, redis):
-    variables = {"TOKENWEIR_PLANS__DEFAULT__REQUESTS_PER_DAY": "5", "TOKENWEIR_SERVER__WORKERS": "2"}
-    async with gateways(tmp_path, redis, answer(200, WHOLE), **variables) as ((gateway,), session, _):
+    plan, variables = {"requests_per_day": 5}, {"TOKENWEIR_SERVER__WORKERS": "2"}
+    async with gateways(tmp_path, redis, answer(200, WHOLE), plan, **variables) as ((gateway,), session, _):
         statuses = []
         for _ in range(8):
             async with aiohttp.ClientSession(headers=session.headers) as new:  # a connection, so that both are met
@@ -115,13 +121,12 @@ async def test_what_ended_while_redis_was_lost_counts_once(tmp_path, redis):
         await ends[int(number)].wait()
         await answer(200, WHOLE)(peer)
 
-    variables = {
-        "TOKENWEIR_PLANS__DEFAULT__USD_PER_MONTH": "100",
-        "TOKENWEIR_PLANS__DEFAULT__CONCURRENT_STREAMS": "20",
-        "TOKENWEIR_LOG__LEVEL": "info",
-    }
     async with (
-        gateways(tmp_path, redis, script, 2, **variables) as (running, session, claude),
+        gateways(tmp_path, redis, script, {"usd_per_month": 100, "concurrent_streams": 20}, 2) as (
+            running,
+            session,
+            claude,
+        ),
         asyncio.TaskGroup() as tasks,
     ):
 
@@ -144,6 +149,13 @@ async def test_what_ended_while_redis_was_lost_counts_once(tmp_path, redis):
         assert {status for status, _ in await asyncio.gather(*after)} == {200}
         expected = {"tenant-usd-per-month": (pytest.approx(0.5 * 12), 0), "tenant-concurrent-streams": (0, 0)}
         assert await quota(session, running[1]) == expected
+        assert await reconciled(tmp_path) == "the limits have counted what the ledger says\n"
+
+
+async def reconciled(directory):
+    ended = await command(directory, "usage", "reconcile")
+    assert ended.err == ""
+    return ended.out
 
 
 async def ready(session, *running):
@@ -165,8 +177,8 @@ async def counted(session, gateway, expected):
 
 
 async def test_while_redis_is_frozen_requests_are_refused_at_once_and_it_recovers_by_itself(tmp_path, redis):
-    variables = {"TOKENWEIR_PLANS__DEFAULT__CONCURRENT_STREAMS": "20"}
-    async with gateways(tmp_path, redis, answer(200, WHOLE), **variables) as ((gateway,), session, claude):
+    plan = {"concurrent_streams": 20}
+    async with gateways(tmp_path, redis, answer(200, WHOLE), plan) as ((gateway,), session, claude):
         assert (await ask(session, gateway))[0] == 200
         redis.freeze()
         for _ in range(4):
@@ -185,11 +197,8 @@ async def test_while_redis_is_frozen_requests_are_refused_at_once_and_it_recover
 
 
 async def test_whom_the_operator_lets_in_without_redis_is_counted_when_it_is_back(tmp_path, redis):
-    variables = {
-        "TOKENWEIR_PLANS__DEFAULT__USD_PER_DAY": "100",
-        "TOKENWEIR_LIMITS__ON_STORE_FAILURE": "allow",
-    }
-    async with gateways(tmp_path, redis, answer(200, WHOLE), **variables) as ((gateway,), session, _):
+    plan, variables = {"usd_per_day": 100}, {"TOKENWEIR_LIMITS__ON_STORE_FAILURE": "allow"}
+    async with gateways(tmp_path, redis, answer(200, WHOLE), plan, **variables) as ((gateway,), session, _):
         redis.freeze()
         for _ in range(5):
             assert (await ask(session, gateway))[0] == 200
@@ -197,3 +206,24 @@ async def test_whom_the_operator_lets_in_without_redis_is_counted_when_it_is_bac
             assert response.status == 200
         redis.thaw()
         await counted(session, gateway, {"tenant-usd-per-day": (pytest.approx(2.5), 0)})
+
+
+async def test_what_a_killed_process_held_is_free_within_a_lease_and_counted_once(tmp_path, redis):
+    """Its streams are in the ledger and in Redis at what they had used, and the command that compares them says so."""
+    plan = {"usd_per_month": 1000, "concurrent_streams": 100}
+    async with gateways(tmp_path, redis, begun, plan, 2) as ((one, other), session, _), AsyncExitStack() as stack:
+        asked = {**ASK, "stream": True}
+        for _ in range(100):
+            response = await stack.enter_async_context(session.post(one.url + MESSAGES, json=asked))
+            await response.content.readuntil(b"Hel")
+        one.signal(signal.SIGKILL)
+        limits = await quota(session, other)
+        assert limits["tenant-concurrent-streams"] == (0, 100)
+        await counted(session, other, {"tenant-usd-per-month": (ANY, 0), "tenant-concurrent-streams": (0, 0)})
+        assert await reconciled(tmp_path) == "the limits have counted what the ledger says\n"
+
+
+async def begun(peer):
+    await peer.send(SSE_HEAD)
+    await peer.chunk(START + BLOCK + text_delta("Hel"))
+    await peer.closed()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.keys import Peppers, parse_key
+from gateway.core.quota.grants import Grant
 from gateway.database.errors import DatabaseFailed, Refused
 from gateway.identity.records import TenantRow
 from gateway.identity.store import Store
@@ -67,6 +68,28 @@ def test_suspending_and_resuming_change_the_tenant_once_each(store, shop, clock)
     assert store.resume("shop").suspended_at is None
     assert store.resume("shop").suspended_at is None
     assert [row.action for row in store.audit()] == ["tenant.create", "tenant.suspend", "tenant.resume"]
+
+
+def test_a_grant_is_kept_with_its_tenant_until_it_is_replaced_or_over(store, shop, clock):
+    store.grant("shop", {"usd_per_day": 5.0, "requests_per_day": 9}, NOON + 100)
+    granted = store.grant("shop", {"usd_per_day": 7.5}, NOON + 50).grants
+    assert granted == (Grant("requests_per_day", 9, NOON + 100), Grant("usd_per_day", 7.5, NOON + 50))
+    assert store.fetch_tenant("shop").grants == store.list_tenants()[0].grants == granted
+    clock.now += 60
+    assert store.grant("shop", {"requests_per_day": 0}, 0).grants == ()
+    assert [row.details for row in store.audit()[1:]] == [
+        {"limits": {"usd_per_day": 5.0, "requests_per_day": 9}, "until": NOON + 100},
+        {"limits": {"usd_per_day": 7.5}, "until": NOON + 50},
+        {"limits": {"requests_per_day": 0}, "until": 0},
+    ]
+    (changed,) = store.read(store.revision() - 1).tenants
+    assert changed.name == "shop"
+
+
+def test_a_grant_that_would_have_ended_is_refused(store, shop):
+    with pytest.raises(Refused, match="would have ended already"):
+        store.grant("shop", {"usd_per_day": 5.0}, NOON)
+    assert store.fetch_tenant("shop").grants == ()
 
 
 def test_streams_can_be_cut_of_a_tenant_already_suspended(store, shop):

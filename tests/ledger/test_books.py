@@ -9,7 +9,7 @@ from sqlalchemy import event, select
 
 from gateway.database.opening import open_database
 from gateway.database.transactions import transaction
-from gateway.ledger.books import GRACE, Books, Claimed, Sum
+from gateway.ledger.books import GRACE, Books, Claimed, Ended, Sum
 from gateway.ledger.rows import State, done_row, open_row
 from gateway.ledger.statements import merge
 from gateway.ledger.tables import requests
@@ -69,15 +69,15 @@ def test_usage_is_summed_by_what_is_asked_for_whether_it_was_rolled_up_or_not(bo
 def test_budgets_are_rebuilt_from_what_ended(books, some, rolled):
     if rolled:
         roll_up(books)
-    assert [found.of for found in books.spent(DAY, DAY, ended_by=NOON + 100)] == [
+    assert [found.of for found in books.spent(DAY, DAY, ended=Ended(NOON + 100, NOON + 100))] == [
         (DAY, "bank", "k3", ""), (DAY, "shop", "k1", "u1"), (DAY, "shop", "k2", "u2")
     ]  # fmt: skip
 
 
 def test_budgets_may_be_asked_for_what_ended_by_a_moment_and_for_one_tenant(books, some):
     ended = NOON + 5
-    assert [found.of[2] for found in books.spent(DAY, DAY, tenant="shop", ended_by=ended)] == ["k1", "k2"]
-    assert books.spent(DAY, DAY, tenant="shop", ended_by=ended - 0.001) == []
+    assert [found.of[2] for found in books.spent(DAY, DAY, tenant="shop", ended=Ended(ended, ended))] == ["k1", "k2"]
+    assert books.spent(DAY, DAY, tenant="shop", ended=Ended(ended - 0.001, ended)) == []
     # With those that run.
     assert sum(found.requests for found in books.spent(DAY, DAY, tenant="shop")) == 3
 
@@ -107,7 +107,7 @@ def test_sums_do_not_read_what_was_rolled_up(books, some, engine):
     """What budgets are rebuilt from stays small: the statement finds new rows by an index."""
     seen = []
     event.listen(engine, "before_cursor_execute", lambda *call: seen.append(call[2:4]))
-    books.spent(DAY, DAY, ended_by=NOON + 100)
+    books.spent(DAY, DAY, ended=Ended(NOON + 100, NOON + 100))
     if engine.dialect.name == "sqlite":
         statement, values = seen[-1]
         with transaction(engine, "read") as connection:

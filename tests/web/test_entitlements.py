@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.core.errors import StoreUnavailable
 from gateway.core.plans import AnonymousDefault, Plan
 from gateway.core.principal import Principal
+from gateway.core.quota.grants import Grant
 from gateway.web import entitlements
 from gateway.web.entitlements import Entitlements
 from tests.support.gateway import configuration
@@ -37,6 +40,17 @@ def test_a_keys_own_plan_comes_on_top_of_the_tenants():
 def test_browsers_have_a_limit_per_address():
     names = [limit.name for limit in _made().of(_caller(None)).limits.of_caller("192.0.2.1", None)]
     assert any(name.startswith("address-") for name in names)
+
+
+def test_what_was_granted_counts_while_it_is_told():
+    made, more = _made(), replace(_caller(), grants=(Grant("requests_per_minute", 5, 1e12),))
+    assert [made.of(caller).limits.shared[0].amount for caller in (more, _caller(), more)] == [65, 60, 65]
+
+
+def test_who_counts_apart_has_a_share():
+    made = Entitlements(PLANS, AnonymousDefault(), 4)
+    more = replace(_caller(), grants=(Grant("requests_per_minute", 10, 1e12),))
+    assert [made.of(caller).limits.shared[0].amount for caller in (_caller(), more)] == [15, 17]
 
 
 def test_the_same_caller_is_worked_out_once():

@@ -51,13 +51,13 @@ async def test_readyz_asks_every_dependency(tmp_path):
     async with serving(configuration(tmp_path, "http://127.0.0.1:1")) as caller:
         status, headers, text = await _get(caller, "/readyz")
     assert (status, headers["Cache-Control"]) == (200, "no-store")
-    assert json.loads(text) == {"status": "ok", "checks": {"keys": "ok"}, "in_flight": 0}
+    assert json.loads(text) == {"status": "ok", "checks": {"keys": "ok", "limits": "ok"}, "in_flight": 0}
 
 
 async def test_readyz_is_503_while_draining(tmp_path):
     async with scripted_upstream() as claude, serving(configuration(tmp_path, claude.url)) as caller:
         caller.gateway.services.streams.draining = True
-        assert (await _until_unready(caller))["checks"] == {"keys": "ok", "drain": "draining"}
+        assert (await _until_unready(caller))["checks"] == {"keys": "ok", "limits": "ok", "drain": "draining"}
 
 
 async def test_a_database_that_breaks_is_said_and_known_keys_go_on(tmp_path):
@@ -144,7 +144,7 @@ async def test_the_operators_address_does_not_serve_the_public(tmp_path, path):
         status, headers, text = await _get(caller, path)
     assert status == 404
     told = json.loads(text)
-    assert told["error"] == "Not found. Served here: GET /livez, /readyz, /metrics and /openapi.json."
+    assert told["error"] == "Not found. Served here: GET /livez, /readyz, /metrics, /quotas/{tenant}, /reconcile and /openapi.json."
     assert (told["code"], told["requestId"]) == ("not_found", headers["X-Request-Id"])
     assert "message=" not in text
 

@@ -247,7 +247,9 @@ async def test_an_answer_that_runs_says_what_it_used_so_far(shop):
             services = caller.gateway.services
             (holding,) = services.streams.holds.values()
             await response.content.readuntil(b"Hel")
-            amounts = holding.used()
+            assert holding.checkpoint().spent["output_tokens"] == 0
+            holding.note()
+            amounts = holding.checkpoint().spent
         assert amounts["requests"] == 1
         assert amounts["usd"] == amounts["input_tokens"] * 10**6 + amounts["output_tokens"] * 2 * 10**6
         assert amounts["output_tokens"] > 0

@@ -186,6 +186,11 @@ def key_of(principal: Principal) -> str:
     return f"{_ANONYMOUS}{principal.tenant_plan}" if principal.key_id is None else principal.key_id
 
 
+def plan_of_anonymous(key_id: str) -> str | None:
+    """Return the plan of a browser without a key, given what :func:`key_of` calls its key; None for a key."""
+    return key_id.removeprefix(_ANONYMOUS) if key_id.startswith(_ANONYMOUS) else None
+
+
 def realm_of(tenant: str, key_id: str) -> str:
     """Return whose limits a request counts in, as :attr:`LimitSet.realm`; ``key_id`` is as :func:`key_of` has it."""
     if key_id.startswith(_ANONYMOUS):
