@@ -41,7 +41,9 @@ check: $(DEV) ## Format, lint, types, import rules, generated files, sizes; chan
 
 bench: $(RUNTIME) ## Measure what the gateway costs, beside nginx (ARGS="--scenarios S1,S4 --seconds 10")
 	@tools/setup.sh nginx
+	@tools/setup.sh redis
 	@$(BIN)/python -m tools.bench $(ARGS)
+	@$(BIN)/python -m tools.bench.limits
 
 soak: $(RUNTIME) ## Half an hour of load, faults and departures: nothing may be left (ARGS="--minutes 2" for a try)
 	@$(BIN)/python -m tools.soak $(ARGS)

@@ -127,9 +127,9 @@ async def test_an_address_for_all_starts_with_allow_insecure(tmp_path):
 
 
 async def test_what_serve_refuses_the_demo_refuses_too(tmp_path):
-    ended = await command(tmp_path, "demo", TOKENWEIR_REDIS_URL="redis://localhost")
+    ended = await command(tmp_path, "demo", TOKENWEIR_REDIS_URL="http://localhost")
     assert ended.code == 2
-    assert "redis_url is set" in ended.err
+    assert "redis_url names no Redis" in ended.err
 
 
 async def test_the_demo_is_one_process_however_many_are_configured(tmp_path):

@@ -37,6 +37,7 @@ WHOLE = (
     + b"}"
 )
 AT_ONCE = 200
+QUICK = {"TOKENWEIR_LIMITS__STORE_TIMEOUT": "0.25"}
 
 
 @pytest.fixture
@@ -48,7 +49,8 @@ def redis(tmp_path):
 @asynccontextmanager
 async def gateways(directory, redis, script, plan, processes=1, **variables):
     """Run gateways on one Redis and one database, before one Claude; yield their addresses, a session and Claude."""
-    variables = {"ANTHROPIC_API_KEY": "sk-ant-mine", **variables}
+    # A machine that has other things to do is no Redis that is away.
+    variables = {"ANTHROPIC_API_KEY": "sk-ant-mine", "TOKENWEIR_LIMITS__STORE_TIMEOUT": "10", **variables}
     (directory / "config").mkdir()
     limits = "\n".join(f"{name} = {amount}" for name, amount in plan.items())
     text = f'redis_url = "{redis.url}"\n[plans.default]\n{limits}\n{PRICES}'
@@ -178,7 +180,7 @@ async def counted(session, gateway, expected):
 
 async def test_while_redis_is_frozen_requests_are_refused_at_once_and_it_recovers_by_itself(tmp_path, redis):
     plan = {"concurrent_streams": 20}
-    async with gateways(tmp_path, redis, answer(200, WHOLE), plan) as ((gateway,), session, claude):
+    async with gateways(tmp_path, redis, answer(200, WHOLE), plan, **QUICK) as ((gateway,), session, claude):
         assert (await ask(session, gateway))[0] == 200
         redis.freeze()
         for _ in range(4):
@@ -197,7 +199,7 @@ async def test_while_redis_is_frozen_requests_are_refused_at_once_and_it_recover
 
 
 async def test_whom_the_operator_lets_in_without_redis_is_counted_when_it_is_back(tmp_path, redis):
-    plan, variables = {"usd_per_day": 100}, {"TOKENWEIR_LIMITS__ON_STORE_FAILURE": "allow"}
+    plan, variables = {"usd_per_day": 100}, {"TOKENWEIR_LIMITS__ON_STORE_FAILURE": "allow", **QUICK}
     async with gateways(tmp_path, redis, answer(200, WHOLE), plan, **variables) as ((gateway,), session, _):
         redis.freeze()
         for _ in range(5):
