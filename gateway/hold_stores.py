@@ -63,7 +63,7 @@ async def _own(config: Config, metrics: Metrics, books: Books) -> HoldStore:
 
 
 async def _shared(config: Config, metrics: Metrics, books: Books, tasks: TaskOwner, stack: AsyncExitStack) -> HoldStore:
-    # Its client takes 8 MB: only those pay for it who use it.
+    # Its client takes 6 MiB: only those pay for it who use it.
     from gateway.quota.guarded import GuardedHoldStore, GuardPolicy, Watcher  # noqa: PLC0415 - see above
 
     limits, told = config.limits, metrics.quota
