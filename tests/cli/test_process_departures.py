@@ -21,6 +21,10 @@ AT_ONCE = 40
 INPUT = 1200  # tokens, as Claude counts them
 WORD = "hello "  # one token
 WORDS = 20
+# Seconds at most, each by chance: between two words, and until a client leaves. What Claude has sent and the gateway
+# has not read when a client leaves nobody counts: where that is many words, the machine is measured and not the gateway.
+THINKS = 0.02
+PATIENCE = 0.4
 CHAT, MESSAGES = "/api/chat/stream", "/v1/messages"
 CONFIG = """
 [plans.default]
@@ -63,13 +67,13 @@ class Claude:
         await peer.end()
 
     async def _think(self) -> None:
-        await asyncio.sleep(self._chance.random() * 0.004)
+        await asyncio.sleep(self._chance.random() * THINKS)
 
 
 async def leave(url, asked, chance) -> None:
     """Ask, read a while, and leave: in order, by a reset, or not at all."""
     async with connected(url, asked) as client:
-        patience, way = chance.random() * 0.12, chance.choice(("reset", "close", "half-close", "stay"))
+        patience, way = chance.random() * PATIENCE, chance.choice(("reset", "close", "half-close", "stay"))
         try:
             async with asyncio.timeout(None if way == "stay" else patience):
                 await client.reader.read()
