@@ -20,6 +20,7 @@ from gateway.core.quota.limits import tenant_of
 from gateway.core.units import zone_of
 from gateway.ledger.books import Books, Ended
 from gateway.ledger.spending import spending
+from gateway.ledger.writer import GATHER
 from gateway.metrics import Metrics
 from gateway.quota.memory import MemoryHoldStore
 from gateway.tasks import TaskOwner
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.quota.redis_store import RedisHoldStore
 
 # A row is written within so many seconds of its request's end, and the time for which what ended is gathered.
-_WRITTEN_WITHIN = 0.2
+_WRITTEN_WITHIN = 3 * GATHER
 
 
 async def open_hold_store(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -15,9 +16,12 @@ from gateway.cli.keystore import opened_database, store_in
 from gateway.config import Config
 from gateway.identity.store import Store
 from gateway.ledger.books import Books
-from gateway.ledger.journal import DIRECTORY, Journal, files_in
+from gateway.ledger.journal import DIRECTORY, Journal, files_in, read_rows
+from gateway.ledger.writer import GATHER
 
 _NANO = 10**9
+# Seconds after which a living gateway whose database works has long handed over what it has in its journal.
+_HANDED_OVER_WITHIN = 2.0
 _LONGEST = 100  # a model's name is the caller's to choose
 
 
@@ -44,19 +48,36 @@ class Day(click.ParamType[str]):
 
 @contextmanager
 def opened_ledger(config_file: Path | None, env_file: Path | None) -> Iterator[Ledger]:
-    """Open the configured ledger; all that goes wrong inside ends the command."""
+    """Open the configured ledger with what processes that are gone left; what goes wrong inside ends the command."""
     with opened_database(config_file, env_file) as (config, engine):
-        yield Ledger(config, store_in(engine), Books(engine))
+        ledger = Ledger(config, store_in(engine), Books(engine))
+        with _reading(ledger) as directory:
+            Journal(directory, "cli").hand_over_of_the_dead(ledger.books.take)
+        yield ledger
 
 
-def hand_over(ledger: Ledger) -> int:
-    """Bring the rows of processes that are gone into the ledger; return how many journals of living ones stay."""
+def still_in_journals(ledger: Ledger) -> int:
+    """Wait a moment until living processes have handed over what they have now; return how many journals have not."""
+    with _reading(ledger) as directory:
+        waiting, end = _with_rows(directory), time.monotonic() + _HANDED_OVER_WITHIN
+        while waiting and time.monotonic() < end:
+            time.sleep(GATHER)
+            waiting &= _with_rows(directory)
+        return len(waiting)
+
+
+@contextmanager
+def _reading(ledger: Ledger) -> Iterator[Path]:
     directory = ledger.config.data_dir / DIRECTORY
     try:
-        Journal(directory, "cli").hand_over_of_the_dead(ledger.books.take)
+        yield directory
     except OSError as error:
         raise OperatorError(f"the journals in {directory} cannot be read: {error.strerror}") from error
-    return len(files_in(directory))
+
+
+def _with_rows(directory: Path) -> set[Path]:
+    """Return the journals that are not empty; each has a name of its own, for good."""
+    return {path for path in files_in(directory) if next(read_rows(path), None) is not None}
 
 
 def confirmed(question: str, *, yes: bool) -> None:

@@ -14,7 +14,7 @@ import click
 from gateway.cli.counted import counted
 from gateway.cli.errors import OperatorError
 from gateway.cli.keystore import config_options, key_id_in, peppers_of, print_json, print_note, print_table
-from gateway.cli.ledger import Day, Ledger, confirmed, dollars, exact_dollars, hand_over, opened_ledger, shown
+from gateway.cli.ledger import Day, Ledger, confirmed, dollars, exact_dollars, opened_ledger, shown, still_in_journals
 from gateway.cli.quotas import ops_option
 from gateway.cli.usage_show import as_json, as_lines
 from gateway.config import Config
@@ -78,7 +78,7 @@ def show(request_id: str, *, for_programs: bool, config_file: Path | None, env_f
     if row is None:
         raise OperatorError(
             f"there is no request {request_id} in the ledger: it was refused before it was admitted, its day was "
-            "pruned, or its row waits in a journal"
+            "pruned, or its row waits in the journal of a gateway whose database is away"
         )
     if for_programs:
         print_json(as_json(row))
@@ -131,7 +131,7 @@ def prune(*, before: str, yes: bool, config_file: Path | None, env_file: Path | 
         if before > (today := _today(ledger.config)):
             raise OperatorError(f"--before {before} is after today, {today}: requests that still run would be deleted")
         confirmed(f"Delete all requests before {before}, and keep their sums?", yes=yes)
-        if journals := hand_over(ledger):
+        if journals := still_in_journals(ledger):
             # What they hold may be in the ledger already. Pruned before it comes again, it would count twice.
             raise OperatorError(f"{journals} journals wait for running gateways to hand them over: try again then")
         rolled, pruned = _rolled_up(ledger), _pruned(ledger, before)

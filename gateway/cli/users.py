@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gateway.cli.keystore import config_options, peppers_of, print_note
-from gateway.cli.ledger import confirmed, hand_over, opened_ledger
+from gateway.cli.ledger import confirmed, opened_ledger, still_in_journals
 from gateway.identity.pseudonym import Pseudonyms
 
 
@@ -27,12 +27,13 @@ def erase(user: str, *, yes: bool, config_file: Path | None, env_file: Path | No
         for problem in ledger.store.pepper_problems(peppers):
             print_note(f"{problem}; end users of another pepper are not found")
         confirmed("Forget who this end user was, for good?", yes=yes)
-        journals = hand_over(ledger)
-        changed = ledger.books.erase(Pseudonyms(peppers)(user))
+        journals = still_in_journals(ledger)
+        pseudonym = Pseudonyms(peppers)(user)
+        changed = ledger.books.erase(pseudonym)
         if changed:
             # Not whom: the audit cannot be changed.
             ledger.store.record("users.erase", "", rows=changed)
-        scrubbed = ledger.books.scrub()
+        scrubbed = ledger.books.scrub(pseudonym)
     click.echo(f"{changed:,} rows of the ledger named this end user and do not any more")
     print_note("log lines and metrics hold no end users; what was backed up before holds the pseudonym")
     if journals:

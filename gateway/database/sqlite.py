@@ -6,13 +6,17 @@
 - Reads and writes are real transactions. A write takes the lock at its start (BEGIN IMMEDIATE), so that two
   operators wait for each other instead of failing half-way.
 - What is committed is on the disk (synchronous=FULL).
-- What is deleted or changed is overwritten in the file (secure_delete), once the log is emptied.
+- What is deleted or changed is overwritten in the file (secure_delete) once the log is emptied, but for what SQLite has
+  copied while it moved rows from page to page: ``forget`` looks for that.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -75,16 +79,46 @@ def sqlite_engine(path: Path, busy_timeout: float) -> Engine:
     return engine
 
 
-def empty_log(engine: Engine) -> bool:
-    """Have all changes written to the file itself; False if somebody still reads what was before them."""
+def forget(engine: Engine, text: str) -> bool:
+    """Have no file of the database hold a text that no row holds any more; False if others hinder it, try again.
+
+    If SQLite has left a copy of it beside the rows, the file is written anew, which takes its size on the disk again.
+    """
+    with _driver(engine) as connection:
+        if not _empty_log(connection):
+            return False
+        path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
+        if not _holds(path, text.encode()):
+            return True
+        try:
+            connection.execute("VACUUM")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                return False
+            raise
+        return _empty_log(connection)
+
+
+@contextmanager
+def _driver(engine: Engine) -> Iterator[sqlite3.Connection]:
     connection = engine.raw_connection()
     try:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        found = cursor.fetchone()
-        return found is not None and found[0] == 0
+        driver = connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - it is of this module
+        yield driver
     finally:
         connection.close()
+
+
+def _empty_log(connection: sqlite3.Connection) -> bool:
+    """Have all changes written to the file itself; False if somebody still reads what was before them."""
+    found = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return found is not None and found[0] == 0
+
+
+def _holds(path: Path, text: bytes) -> bool:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(text) >= 0
 
 
 def _identity_of(path: Path) -> tuple[int, int] | None:

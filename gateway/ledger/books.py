@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.database.errors import database_errors
-from gateway.database.sqlite import empty_log
+from gateway.database.sqlite import forget
 from gateway.database.transactions import Access, transaction
 from gateway.ledger.rows import Row, State
 from gateway.ledger.statements import merge
@@ -190,13 +190,13 @@ class Books:
         with self._transaction("add") as connection:
             merge(connection, rows)
 
-    def scrub(self) -> bool:
-        """Have nothing that was changed stay in SQLite's files as it was; False if others hinder it, try again.
+    def scrub(self, end_user: str) -> bool:
+        """Have nothing of an end user who was erased stay in SQLite's files; False if others hinder it, try again.
 
         PostgreSQL decides by itself when it uses the space again (VACUUM).
         """
         with database_errors("of the ledger"):
-            return self._engine.dialect.name != "sqlite" or empty_log(self._engine)
+            return self._engine.dialect.name != "sqlite" or forget(self._engine, end_user)
 
     def _sums(
         self, first: str, last: str, of: tuple[str, ...], filters: Mapping[str, str], counted: ColumnElement[bool]

@@ -105,6 +105,7 @@ async def open_ledger(
     try:
         ledger = Ledger(engine, directory, settings)
         try:
+            await asyncio.to_thread(ledger.writer.adopt)
             yield ledger
         finally:
             await ledger.writer.close(settings.flush_timeout)

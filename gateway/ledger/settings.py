@@ -15,7 +15,9 @@ class LedgerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     timeout: Annotated[Seconds, Field(gt=0)] = Field(
-        0.25, description="Past it a row that the database has not taken goes to the journal in data_dir."
+        0.25,
+        description="The first token waits so long at most for PostgreSQL to take the row; then the journal in "
+        "data_dir, which has it already, is written through to the disk.",
     )
     on_failure: Literal["refuse", "serve"] = Field(
         "refuse",
@@ -23,7 +25,9 @@ class LedgerSettings(BaseModel):
         "request with a 503, or serve it, which nobody will know the cost of after a crash.",
     )
     max_waiting: Annotated[int, Field(ge=1)] = Field(
-        20_000, description="Rows that wait to be written at most (1 KiB each); past it on_failure holds."
+        20_000,
+        description="Rows that the journal does not take and memory keeps for the database, at most (1 KiB each); "
+        "past it on_failure holds.",
     )
     flush_timeout: Seconds = Field(
         5.0,

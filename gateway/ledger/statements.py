@@ -16,7 +16,7 @@ from itertools import chain
 import orjson
 from sqlalchemy import BigInteger, Boolean, Connection, Double, Integer, SmallInteger, Text
 
-from gateway.ledger.rows import COLUMNS, Admitted, Row
+from gateway.ledger.rows import COLUMNS, Admitted, Row, storable
 from gateway.ledger.tables import requests
 
 _CHANGING = COLUMNS[len(Admitted._fields) :]
@@ -63,7 +63,7 @@ def _best(rows: Iterable[Row]) -> list[Row]:
         known = best.get(row[_ID])
         if known is None or _knowledge(row) > _knowledge(known):
             best[row[_ID]] = row
-    return sorted(best.values(), key=_id)
+    return sorted(map(storable, best.values()), key=_id)
 
 
 def _id(row: Row) -> str:

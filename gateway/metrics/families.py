@@ -229,10 +229,12 @@ class Families:
     def _ledger(self) -> None:
         self.unbooked = self._counter("ledger_refusals_total", "Requests whose row nothing could take.")
         self.ledger_waiting = Gauge(
-            "tokenweir_ledger_waiting_rows", "Rows that wait to be written.", registry=self._registry
+            "tokenweir_ledger_waiting_rows", "Rows that the database does not have yet.", registry=self._registry
         )
         self.ledger_journal = Gauge(
-            "tokenweir_ledger_journal_rows", "Rows in the journal, for the database to take.", registry=self._registry
+            "tokenweir_ledger_journal_rows",
+            "Rows in the journal that the database failed to take.",
+            registry=self._registry,
         )
         self.ledger_up = Gauge(
             "tokenweir_ledger_up", "Whether the database takes the ledger's rows.", registry=self._registry

@@ -74,19 +74,19 @@ async def test_a_process_that_is_killed_leaves_a_row_for_each_request_and_its_bu
             gateway.signal(signal.SIGKILL)
             async with asyncio.timeout(20):
                 await claude.all_closed.wait()
-        engine = books()
-        rows = rows_of(engine)
-        assert len(rows) == STREAMS
-        assert {(row["state"], row["estimated"]) for row in rows} == {(0, True)}
-        cost = sum(row["cost_nano_usd"] for row in rows)
-        assert cost > 0
         async with serving(tmp_path, "serve", **variables) as gateway:
             limits = await quota(gateway, key)
             assert (limits["tenant-requests-per-day"]["used"], limits["tenant-concurrent-streams"]["held"]) == (
                 STREAMS,
                 0,
             )
-            assert limits["tenant-usd-per-month"]["used"] == pytest.approx(cost / 1e9)
+        engine = books()
+        rows = rows_of(engine)
+        assert len(rows) == STREAMS
+        assert {(row["state"], row["estimated"]) for row in rows} == {(0, True)}
+        cost = sum(row["cost_nano_usd"] for row in rows)
+        assert limits["tenant-usd-per-month"]["used"] == pytest.approx(cost / 1e9)
+        assert cost > 0
         soon = time.time() + 120
         assert len(Books(engine).claim(soon)) == STREAMS
         assert Books(engine).claim(soon) == []

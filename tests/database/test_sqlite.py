@@ -11,7 +11,7 @@ from sqlalchemy import URL, select, update
 
 from gateway.database.errors import DatabaseFailed
 from gateway.database.opening import open_database
-from gateway.database.sqlite import empty_log
+from gateway.database.sqlite import forget
 from gateway.database.transactions import transaction
 from gateway.identity import tables
 from gateway.identity.store import Store
@@ -48,18 +48,51 @@ def test_connections_use_wal_foreign_keys_wait_for_locks_and_overwrite_what_is_d
     assert found == ["wal", 1, 5000, 2, 1]
 
 
-def test_the_log_is_emptied_unless_somebody_reads_what_was_before(url, tmp_path):
+WORD = "a word that was here"
+
+
+@pytest.fixture
+def residue(url):
+    """Have a word in the file that no row holds, as SQLite leaves some where it moves rows; return the engine."""
     engine = open_database(url, busy_timeout=0)
-    log = tmp_path / "data" / "tokenweir.db-wal"
-    with transaction(engine, "read") as reader:
-        reader.execute(select(tables.revision)).all()
-        with transaction(engine, "change") as connection:
-            connection.execute(update(tables.revision).values(number=1))
-        assert not empty_log(engine)
-        assert log.stat().st_size > 0
-    assert empty_log(engine)
-    assert log.stat().st_size == 0
+    with engine.connect() as connection:
+        for statement in (
+            "PRAGMA secure_delete=OFF",
+            "CREATE TABLE notes (note TEXT)",
+            f"INSERT INTO notes VALUES ('{WORD}'), ('another')",
+            f"DELETE FROM notes WHERE note = '{WORD}'",
+            "PRAGMA secure_delete=ON",
+        ):
+            connection.connection.execute(statement)
+    yield engine
     engine.dispose()
+
+
+def files(tmp_path):
+    return [path.name for path in (tmp_path / "data").iterdir() if WORD.encode() in path.read_bytes()]
+
+
+def test_what_no_row_holds_is_in_no_file_any_more(residue, tmp_path):
+    assert files(tmp_path)
+    assert forget(residue, WORD)
+    assert files(tmp_path) == []
+    assert forget(residue, WORD)
+
+
+def test_somebody_who_reads_what_was_before_or_writes_hinders_it(residue, tmp_path):
+    log = tmp_path / "data" / "tokenweir.db-wal"
+    with transaction(residue, "read") as reader:
+        reader.execute(select(tables.revision)).all()
+        with transaction(residue, "change") as connection:
+            connection.execute(update(tables.revision).values(number=1))
+        assert not forget(residue, WORD)
+        assert log.stat().st_size > 0
+    assert forget(residue, "not there")  # which empties the log, and writes nothing anew
+    assert (log.stat().st_size, files(tmp_path)) == (0, ["tokenweir.db"])
+    with transaction(residue, "change"):
+        assert not forget(residue, WORD)
+    assert forget(residue, WORD)
+    assert (log.stat().st_size, files(tmp_path)) == (0, [])
 
 
 @pytest.mark.parametrize("name", ["a b?c#d%41.db", "é.db"])

@@ -144,8 +144,8 @@ def test_what_was_changed_is_overwritten_unless_others_read_it(books, some, url)
     with transaction(other, "read") as connection:
         connection.execute(select(requests.c.end_user)).all()
         Books(other).erase("u1")
-        assert Books(other).scrub() is not hindered
-    assert Books(other).scrub()
+        assert Books(other).scrub("u1") is not hindered
+    assert Books(other).scrub("u1")
     other.dispose()
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
+import shutil
 import stat
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -41,12 +43,16 @@ def handed_over(journal):
     return journal.hand_over(found.extend), found
 
 
+def rows_in(directory):
+    return [row for path in files_in(directory) for row in read_rows(path)]
+
+
 def test_rows_are_handed_over_as_they_were_and_then_gone(journal, tmp_path):
     journal.append(ROWS[:1])
     journal.append(ROWS[1:])
     assert journal.depth == 2
     assert handed_over(journal) == (2, ROWS)
-    assert (journal.depth, list((tmp_path / "journal").iterdir())) == (0, [])
+    assert (journal.depth, rows_in(tmp_path / "journal")) == (0, [])
     assert handed_over(journal) == (0, [])
 
 
@@ -87,16 +93,36 @@ def test_many_rows_are_handed_over_in_parts(journal):
 def test_lines_that_are_torn_or_damaged_are_passed_over(journal, tmp_path):
     journal.append([*ROWS, *ROWS])
     (file,) = (tmp_path / "journal").iterdir()
-    first, second, third, fourth = file.read_bytes().splitlines(keepends=True)
-    file.write_bytes(first + second.replace(b"shop", b"stop") + b"\n" + b"nonsense\n" + third + fourth[:-1])
+    head, first, second, third, fourth = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(head + first + second.replace(b"shop", b"stop") + b"\n" + b"nonsense\n" + third + fourth[:-1])
     assert list(read_rows(file)) == [ROWS[0], ROWS[0]]
 
 
+def test_a_file_without_its_first_line_has_no_rows(journal, tmp_path):
+    journal.append(ROWS)
+    (file,) = (tmp_path / "journal").iterdir()
+    file.write_bytes(file.read_bytes()[1:])
+    assert list(read_rows(file)) == []
+
+
 def test_a_row_of_an_older_version_lacks_what_that_did_not_know(tmp_path):
-    body = b'{"request_id":"a","gone":1}'
-    (tmp_path / "x.journal").write_bytes(b"%08x %b\n" % (zlib.crc32(body), body))
+    lines = (b'["request_id","gone"]', b'["a",1]')
+    (tmp_path / "x.journal").write_bytes(b"".join(b"%08x %b\n" % (zlib.crc32(line), line) for line in lines))
     ((first, *others),) = read_rows(tmp_path / "x.journal")
     assert (first, set(others)) == ("a", {None})
+
+
+def test_half_a_character_and_integers_of_any_size_are_no_obstacle(journal):
+    journal.append([("\ud83d", 2**70, *ROWS[0][2:])])
+    assert handed_over(journal)[1] == [("?", 2**63 - 1, *ROWS[0][2:])]
+
+
+def test_a_directory_that_was_removed_loses_no_row(journal, tmp_path):
+    journal.append(ROWS)
+    shutil.rmtree(tmp_path / "journal")
+    assert handed_over(journal) == (2, ROWS)
+    journal.append(ROWS)
+    assert rows_in(tmp_path / "journal") == ROWS
 
 
 def test_a_full_disk_is_told_and_leaves_no_part_of_a_row(journal, tmp_path):
@@ -116,31 +142,77 @@ def test_a_full_disk_is_told_and_leaves_no_part_of_a_row(journal, tmp_path):
     assert handed_over(journal) == (4, ROWS + ROWS)
 
 
-def test_a_part_of_a_row_that_cannot_be_removed_spoils_no_row_after_it(journal, monkeypatch):
-    def fail(*_):
-        raise OSError(5, "Input/output error")
+def fails(*_):
+    raise OSError(5, "Input/output error")
 
+
+def test_a_part_of_a_row_that_cannot_be_removed_spoils_no_row_after_it(journal, monkeypatch):
     journal.append(ROWS)
+    write = os.write
+
+    def partly(file, data):
+        patch.setattr(os, "write", fails)
+        return write(file, data[:100])
+
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", fail)
-        patch.setattr(os, "ftruncate", fail)
+        patch.setattr(os, "write", partly)
+        patch.setattr(os, "ftruncate", fails)
         with pytest.raises(JournalFailed, match="Input/output error"):
             journal.append(ROWS[:1])
     journal.append(ROWS[1:])
-    assert handed_over(journal)[1] == [*ROWS, ROWS[0], ROWS[1]]
+    assert handed_over(journal)[1] == [*ROWS, ROWS[1]]
 
 
-def test_a_directory_that_cannot_be_synced_is_told_and_tried_again(journal, monkeypatch):
-    def fail(*_):
-        raise OSError(28, "No space left on device")
-
+def test_a_file_that_cannot_be_begun_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+    journal = Journal(tmp_path / "journal", "w1")
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", fail)
-        for _ in range(2):
-            with pytest.raises(JournalFailed, match="No space left"):
-                journal.append(ROWS)
+        patch.setattr(fcntl, "flock", fails)
+        for begin in (journal.open, lambda: journal.append(ROWS)):
+            with pytest.raises(JournalFailed, match="Input/output error"):
+                begin()
+    assert list((tmp_path / "journal").iterdir()) == []
     journal.append(ROWS)
     assert handed_over(journal) == (2, ROWS)
+
+
+def test_a_file_that_cannot_follow_costs_no_row(journal, monkeypatch):
+    journal.append(ROWS)
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", fails)
+        assert handed_over(journal) == (2, ROWS)
+    journal.append(ROWS)
+    assert handed_over(journal) == (2, ROWS)
+
+
+def test_what_is_synced_is_every_file_with_rows_and_the_directory(journal, tmp_path, monkeypatch):
+    def refuse(_rows):
+        raise DatabaseFailed("away")
+
+    journal.append(ROWS)
+    with pytest.raises(DatabaseFailed):
+        journal.hand_over(refuse)
+    journal.append(ROWS)
+    synced = []
+    for name in ("fdatasync", "fsync"):
+        monkeypatch.setattr(os, name, lambda file: synced.append(Path(f"/proc/self/fd/{file}").readlink()))
+    journal.sync()
+    directory = tmp_path / "journal"
+    assert synced == [*files_in(directory), directory]
+    monkeypatch.setattr(os, "fdatasync", fails)
+    with pytest.raises(JournalFailed, match="Input/output error"):
+        journal.sync()
+
+
+def test_a_database_that_is_away_for_long_does_not_use_up_the_files_that_may_be_open(journal, tmp_path):
+    def refuse(_rows):
+        raise DatabaseFailed("away")
+
+    for _ in range(20):
+        journal.append(ROWS)
+        with pytest.raises(DatabaseFailed):
+            journal.hand_over(refuse)
+    assert len(files_in(tmp_path / "journal")) == 2
+    assert handed_over(journal) == (40, ROWS * 20)
 
 
 def test_a_file_that_another_took_for_a_dead_ones_is_made_anew(journal, tmp_path, monkeypatch):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import sqlite3
 from contextlib import contextmanager
+from operator import itemgetter
 
 import pytest
 
+from gateway.ledger.journal import files_in, read_rows
+from gateway.ledger.rows import COLUMNS
 from tests.support.gateway import configuration
 from tests.support.observed import eventually, observed
 from tests.support.scripted_upstream import BLOCK, SSE_HEAD, START, answer, scripted_upstream, stream, text_delta
@@ -21,12 +25,20 @@ def shop(tmp_path):
 
 
 def read(tmp_path):
+    """Return the ledger's rows: those of the journal and of the database, which are on their way from one to the other."""
+    rows = {}
     connection = sqlite3.connect(tmp_path / "tokenweir.db", timeout=10)
     connection.row_factory = sqlite3.Row
     try:
-        return [dict(row) for row in connection.execute("SELECT * FROM requests ORDER BY received_at")]
+        waiting = [row for path in files_in(tmp_path / "journal") for row in read_rows(path)]
+        told = [dict(zip(COLUMNS, row, strict=True)) for row in waiting]
+        for row in [*map(dict, connection.execute("SELECT * FROM requests")), *told]:
+            known = rows.setdefault(row["request_id"], row)
+            if (row["state"], row["checkpoint_at"]) > (known["state"], known["checkpoint_at"]):
+                rows[row["request_id"]] = row
     finally:
         connection.close()
+    return sorted(rows.values(), key=itemgetter("received_at"))
 
 
 async def ended(tmp_path, count=1):
@@ -118,17 +130,17 @@ async def test_a_running_stream_is_noted_again_and_again(shop, tmp_path):
 
 @contextmanager
 def nothing_writable(tmp_path):
-    """Have neither the database nor the journal take a byte: the one is locked by another, the other not a directory."""
-    (tmp_path / "journal").rename(tmp_path / "away") if (tmp_path / "journal").exists() else None
-    (tmp_path / "journal").write_text("")
+    """Have neither the database nor the journal take a byte: the one is locked by another, the other's disk is full."""
     other = sqlite3.connect(tmp_path / "tokenweir.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:
         yield
     finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         other.execute("ROLLBACK")
         other.close()
-        (tmp_path / "journal").unlink()
 
 
 @pytest.mark.parametrize("stream_it", [True, False])
