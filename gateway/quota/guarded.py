@@ -1,7 +1,8 @@
 """A shared hold store that may be slow or gone, behind a time limit, a breaker, and a policy for the meantime.
 
 - No operation takes longer than the time limit, and none is tried while the breaker is open. What finds out whether the
-  store is back is a task of its own, so no request waits for that.
+  store is back is a task of its own, so no request waits for that. After one that got no answer only those who are to
+  be let in wait: so a request waits once, whether at its beginning or at its end.
 - ``deny`` refuses requests while the store is away, ``allow`` lets all in, ``local`` lets in this process' share.
 - A reservation whose outcome is unknown is taken back (``deny``), or belongs to the request that was let in.
 - What ends while the store is away is remembered, up to a bound, and told when it is back, before anybody is asked to
@@ -136,6 +137,8 @@ class GuardedHoldStore:
         self._adopted: dict[str, Reservation] = {}
         self._recovery: asyncio.Task[Any] | None = None
         self._away_since: float | None = None
+        # Whether the store did not answer when it was asked last: then nobody but who is to be let in waits for it.
+        self._silent = False
 
     @property
     def working(self) -> bool:
@@ -192,7 +195,7 @@ class GuardedHoldStore:
 
     async def look(self, realm: str, limits: tuple[AppliedLimit, ...]) -> tuple[LimitState, ...]:
         """Return where limits stand; nothing while the store is away."""
-        if not self.working:
+        if self._silent or not self.working:
             return ()
         try:
             return await self._ask("look", self._store.look(realm, limits))
@@ -203,7 +206,7 @@ class GuardedHoldStore:
         self._adopted.pop(end.held.id, None)
         if self._share is not None and self._share.store is not None:
             await self._share.store.settle(end.held, end.used or {})
-        if not self.working:
+        if self._silent or not self.working:
             self._owe(end)
             return None
         try:
@@ -234,10 +237,12 @@ class GuardedHoldStore:
             self._watcher.failed(operation)
             told = error if isinstance(error, StoreUnavailable) else unavailable(f"no answer to {operation} in time")
             if not isinstance(told, StoreIncomplete):
+                self._silent = True
                 self._fail(ticket, told)
             raise told from error
         finally:
             self._watcher.took(operation, self._monotonic() - began)
+        self._silent = False
         self._breaker.succeeded(ticket, self._monotonic())
         return answer
 
@@ -341,6 +346,7 @@ class GuardedHoldStore:
             log.warning("ends of requests are not counted in the limits", requests=len(self._arrears))
 
     def _back(self) -> None:
+        self._silent = False
         if self._away_since is not None:
             seconds = round(self._monotonic() - self._away_since, 3)
             log.info("limits are counted again", seconds=seconds)
