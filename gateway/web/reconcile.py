@@ -19,11 +19,10 @@ from gateway.core.quota.limits import AppliedLimit, LimitSet
 from gateway.core.quota.told import shown
 from gateway.ledger.books import Books, Ended
 from gateway.ledger.spending import Spending, spending
+from gateway.web.standing import states_of
 
 # A request that ended so many seconds ago is in both: the store's time limit, and what the ledger gathers.
 _BEHIND = 1.0
-# Counters that are asked for in one step of the store.
-_AT_ONCE = 500
 
 
 class Owner(NamedTuple):
@@ -114,12 +113,9 @@ class Reconciliation:
     async def _counted(self, ledger: Spending) -> Any:
         """Yield what the store has counted of each limit that somebody in the ledger has."""
         for realm, limits in self._limits(ledger).items():
-            owned = list(limits.values())
-            for start in range(0, len(owned), _AT_ONCE):
-                some = owned[start : start + _AT_ONCE]
-                states = await self._holds.look(realm, tuple([limit for _, limit in some]))
-                for (owner, limit), state in zip(some, states, strict=True):
-                    yield owner, limit, state.used
+            states = await states_of(self._holds, realm, [limit for _, limit in limits.values()])
+            for owner, limit in limits.values():
+                yield owner, limit, states[limit.key].used
 
     def _limits(self, ledger: Spending) -> dict[str, dict[str, tuple[Owner, AppliedLimit]]]:
         found: dict[str, dict[str, tuple[Owner, AppliedLimit]]] = {}

@@ -69,7 +69,7 @@ async def standing(
         realm = limits.realm
         for owner, limit in _owned(principal, limits):
             found.setdefault(limit.key, (owner, limit))
-    states = await _states(holds, realm, [limit for _, limit in found.values()])
+    states = await states_of(holds, realm, [limit for _, limit in found.values()])
     return [Standing(owner, limit, states.get(limit.key)) for owner, limit in found.values()]
 
 
@@ -92,7 +92,8 @@ def _owned(principal: Principal, limits: LimitSet) -> Iterator[tuple[str, Applie
             yield principal.end_user, limit
 
 
-async def _states(holds: HoldStore, realm: str, limits: list[AppliedLimit]) -> dict[str, LimitState]:
+async def states_of(holds: HoldStore, realm: str, limits: Sequence[AppliedLimit]) -> dict[str, LimitState]:
+    """Return where limits stand by their counters' keys, of any number; without those that the store does not tell."""
     found: dict[str, LimitState] = {}
     for start in range(0, len(limits), _AT_ONCE):
         some = tuple(limits[start : start + _AT_ONCE])
