@@ -24,7 +24,6 @@ from sqlalchemy import (
     delete,
     func,
     literal,
-    literal_column,
     or_,
     select,
     true,
@@ -53,7 +52,7 @@ _DAYS: Mapping[str, ColumnElement[Any]] = {name: usage_days.c[name] for name in 
 _AS_DAYS: Mapping[str, ColumnElement[Any]] = {
     **{name: requests.c[name] for name in (*_KEYS, *TOKENS, "cost_nano_usd")},
     "model": func.coalesce(requests.c.model_answered, requests.c.model),
-    "requests": literal_column("1"),
+    "requests": requests.c.counted,
 }
 
 

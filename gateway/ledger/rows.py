@@ -8,7 +8,7 @@ They are tuples because a row is handed to the database as one.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 Value = str | int | float | None
 Row = tuple[Value, ...]
@@ -97,6 +97,7 @@ class Completed(NamedTuple):
     Attributes:
         at: Unix seconds.
         kind: As in :class:`~gateway.core.outcome.Outcome`.
+        counted: As how many requests it counts: as none if it failed through our fault before Claude was asked.
     """
 
     at: float
@@ -106,6 +107,7 @@ class Completed(NamedTuple):
     status: int
     stop_reason: str | None = None
     error_code: str | None = None
+    counted: Literal[0, 1] = 1
 
 
 COLUMNS = (
@@ -120,8 +122,9 @@ COLUMNS = (
     "status",
     "stop_reason",
     "error_code",
+    "counted",
 )
-_NOT_ENDED = (None,) * 5
+_NOT_ENDED = (*(None,) * 5, 1)
 
 
 def open_row(admitted: Admitted, checkpoint: Checkpoint) -> Row:
@@ -132,8 +135,8 @@ def open_row(admitted: Admitted, checkpoint: Checkpoint) -> Row:
 
 def done_row(admitted: Admitted, completed: Completed) -> Row:
     """Return the row of a request that ended."""
-    at, spent, answer, kind, status, stop_reason, error_code = completed
-    return (*admitted, 2, at, at, *spent, *answer, at, kind, status, stop_reason, error_code)
+    at, spent, answer, kind, status, stop_reason, error_code, counted = completed
+    return (*admitted, 2, at, at, *spent, *answer, at, kind, status, stop_reason, error_code, counted)
 
 
 def storable(row: Row) -> Row:

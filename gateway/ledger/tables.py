@@ -4,6 +4,7 @@
 - ``usage_days`` has sums of the rows whose ``rolled`` is not 0. A sum of everything is both: the days, and the rows
   that are not in them yet.
 - What is absent is '' where it is part of a key of ``usage_days``: a request without a key, or without an end user.
+- ``counted`` is 1, or 0 for a request that was given back: the sum of it is how many there were.
 - ``cost_nano_usd`` is in 1e-9 US dollars, so that sums are exact. Times are Unix seconds.
 - ``day`` is the calendar day of the admission, YYYY-MM-DD, by the clock and in the time zone of the limits; its month
   is the one that its first seven characters say.
@@ -74,6 +75,7 @@ requests = Table(
     Column("status", Integer),
     Column("stop_reason", Text),
     Column("error_code", Text),
+    Column("counted", SmallInteger, nullable=False),
     Column("rolled", Integer, nullable=False, server_default="0"),
     Index("ix_requests_rolled", "rolled"),
     Index("ix_requests_day", "day"),

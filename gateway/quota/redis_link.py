@@ -5,7 +5,8 @@
 - No time limit of its own: whoever calls has one for the whole operation. A call that is given up closes its
   connection, so that no answer is taken for the next one's.
 - A connection that the server closed while it was idle is no failure: the call is made once more on a new one. The
-  store's steps may come twice.
+  store's steps may come twice. Nor is one to a server that takes no writes any more: after a failover the address leads
+  to another one, and the old connections do not.
 - Everything that goes wrong is :class:`~gateway.core.errors.StoreUnavailable`.
 """
 
@@ -18,7 +19,7 @@ from hiredis import pack_command
 from redis.asyncio import Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from gateway.core.errors import StoreUnavailable
 from gateway.quota.failure import unavailable
@@ -26,6 +27,11 @@ from gateway.quota.failure import unavailable
 Word = str | bytes | int
 # Connections beside the others, for what those wait for.
 _AHEAD = 2
+
+
+def _is_replica(error: RedisError) -> bool:
+    # Redis 6.2 says it of a script in a sentence of its own, which redis-py has no class for.
+    return isinstance(error, ReadOnlyError) or "-READONLY " in str(error)
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:
@@ -92,7 +98,7 @@ class RedisLink:
             try:
                 return await self._on(self._idle.pop(), packed, answers)
             except (RedisError, OSError):
-                await self._drop_idle()  # whoever closed this one has closed them too
+                await self._drop_idle()  # what holds for this one holds for them too
         return await self._on(await self._connect(), packed, answers)
 
     async def _connect(self) -> Connection:
@@ -119,7 +125,7 @@ class RedisLink:
         try:
             return await connection.read_response(disable_decoding=True)
         except RedisError as error:
-            if connection.is_connected:
+            if connection.is_connected and not _is_replica(error):
                 return error  # what the server said
             raise
 

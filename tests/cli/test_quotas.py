@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -205,3 +206,35 @@ async def test_reconcile_finds_nothing_while_all_is_well_and_names_what_is_not(g
         "tenant": "acme", "scope": "tenant", "owner": "acme", "name": "tenant-requests-per-day", "unit": "requests",
         "ledger": 2, "store": 3,
     }  # fmt: skip
+
+
+async def test_a_request_that_was_given_back_counts_neither_for_the_limits_nor_in_the_ledger(configured):
+    asked, free = asyncio.Event(), asyncio.Event()
+
+    async def busy(peer):
+        asked.set()
+        await free.wait()
+        await answer(200, WHOLE)(peer)
+
+    bounds = {"MAX_CONNECTIONS": "1", "WARM_CONNECTIONS": "0", "POOL_TIMEOUT": "0.05"}
+    async with (
+        scripted_upstream(busy) as claude,
+        serving(
+            configured,
+            "serve",
+            ANTHROPIC_API_KEY="sk-ant-mine",
+            ANTHROPIC_BASE_URL=claude.url,
+            **{f"TOKENWEIR_UPSTREAM__{name}": value for name, value in bounds.items()},
+        ) as gateway,
+    ):
+        gateway.directory, gateway.key = configured, make_key(configured)
+        async with asyncio.TaskGroup() as others:
+            first = others.create_task(ask(gateway))
+            await asked.wait()
+            assert await ask(gateway) == 503
+            free.set()
+        assert first.result() == 200
+        assert (await shown(gateway))["tenant-requests-per-day"]["used"] == 1
+        assert await said(gateway, "usage", "reconcile") == "the limits have counted what the ledger says\n"
+        used = await command(configured, "usage", "--json")
+        assert json.loads(used.out)["total"]["requests"] == 1

@@ -35,7 +35,8 @@ def test_a_row_has_all_that_was_told(engine):
         "cache_write_1h_tokens": 0, "web_search_requests": 0, "cost_nano_usd": 950_000, "priced": "known",
         "estimated": False, "upstream": "anthropic", "attempts": 1, "upstream_request_id": "req_1",
         "model_answered": "claude-opus-4-5-20251101", "first_token_at": NOON + 1, "ended_at": NOON + 5, "kind": "done",
-        "status": 200, "stop_reason": "end_turn", "error_code": "x", "rolled": 0,
+        "status": 200, "stop_reason": "end_turn", "error_code": "x", "counted": 1,
+        "rolled": 0,
     }  # fmt: skip
 
 

@@ -22,19 +22,20 @@ class RedisServer:
     """One server on a socket of its own, without anything on disk.
 
     Attributes:
+        socket: Where it listens.
         url: As a client is told it.
     """
 
     def __init__(self, directory: Path) -> None:
-        self._socket = directory / "redis.sock"
+        self.socket = directory / "redis.sock"
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"unix://{self._socket}"
+        self.url = f"unix://{self.socket}"
 
     def start(self, *options: str) -> None:
         """Start it, empty, and wait until it answers."""
         assert SERVER is not None
-        command = [SERVER, "--port", "0", "--unixsocket", str(self._socket), "--save", "", "--appendonly", "no"]
+        command = [SERVER, "--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"]
         self._process = subprocess.Popen(
             [*command, "--daemonize", "no", *options], cwd=self._directory, stdout=subprocess.PIPE
         )
@@ -62,7 +63,7 @@ class RedisServer:
 
     def ask(self, *words: str | int):
         """Ask it something, as an operator would."""
-        with redis.Redis(unix_socket_path=str(self._socket), decode_responses=True) as client:
+        with redis.Redis(unix_socket_path=str(self.socket), decode_responses=True) as client:
             return client.execute_command(*words)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -71,10 +72,10 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(directory: Path) -> Iterator[RedisServer]:
+def redis_server(directory: Path, *options: str) -> Iterator[RedisServer]:
     """Run a server."""
     server = RedisServer(directory)
-    server.start()
+    server.start(*options)
     try:
         yield server
     finally:

@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Integer),
         sa.Column("stop_reason", sa.Text),
         sa.Column("error_code", sa.Text),
+        sa.Column("counted", sa.SmallInteger, nullable=False),
         sa.Column("rolled", sa.Integer, nullable=False, server_default="0"),
     )
     op.create_index("ix_requests_rolled", "requests", ["rolled"])
