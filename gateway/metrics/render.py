@@ -2,23 +2,23 @@
 
 Rendering is pure Python at about 5 µs a series, so it runs in one thread of its own. A scrape that comes while one is
 rendered in the same format gets the same bytes. The thread still shares the interpreter lock, which it would keep for
-5 ms at a time; so it sleeps a moment after every few dozen samples, and the loop takes the lock then.
+5 ms at a time; so it sleeps a moment after every few dozen lines, and the loop takes the lock then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
 
-_BREATH_EVERY = 64  # samples, about 0.3 ms of rendering
+from gateway.core.exposition import exposed, negotiated
+
 _BREATH = 0.00005  # sleep(0) gives the lock back too early for the loop to take it
 
 
@@ -35,43 +35,21 @@ class Counted(Collector):
         yield CounterMetricFamily(self._name, self._what, value=self._read())
 
 
-class _Breathing(list[Sample]):
-    """Samples whose iteration lets other threads in."""
-
-    def __iter__(self) -> Iterator[Sample]:
-        for number, sample in enumerate(super().__iter__()):
-            if number % _BREATH_EVERY == 0:
-                time.sleep(_BREATH)
-            yield sample
-
-
-class _Slim(Collector):
-    """A registry without the ``_created`` samples, which double the counters and which nothing reads."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-
-    def collect(self) -> Iterable[Metric]:
-        for metric in self._registry.collect():
-            metric.samples = _Breathing(s for s in metric.samples if not s.name.endswith("_created"))
-            yield metric
-
-
 class Renderer:
     """Renders a registry for scrapers, one at a time."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._source = _Slim(registry)
+        self._registry = registry
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
         self._running: dict[str, asyncio.Future[bytes]] = {}
 
     async def render(self, accept: str) -> tuple[bytes, str]:
         """Return the exposition in the best format for ``accept``, and its content type."""
-        encode, content_type = _negotiate(accept)
+        openmetrics, content_type = negotiated(accept)
         running = self._running.get(content_type)
         if running is None:
             loop = asyncio.get_running_loop()
-            running = loop.run_in_executor(self._thread, encode, self._source)
+            running = loop.run_in_executor(self._thread, self._rendered, openmetrics)
             self._running[content_type] = running
             running.add_done_callback(lambda _: self._running.pop(content_type, None))
         await asyncio.wait((running,))  # unlike a bare await, a scraper that leaves does not cancel it for the others
@@ -81,9 +59,5 @@ class Renderer:
         """Stop the thread once it is idle."""
         self._thread.shutdown(wait=False)
 
-
-def _negotiate(accept: str) -> tuple[Callable[[Collector], bytes], str]:
-    try:
-        return choose_encoder(accept)
-    except TypeError:  # prometheus-client 0.26 compares a version like "x" with a number
-        return choose_encoder("")
+    def _rendered(self, openmetrics: bool) -> bytes:  # noqa: FBT001 - executors take no keywords
+        return exposed(self._registry.collect(), openmetrics=openmetrics, pause=partial(time.sleep, _BREATH))

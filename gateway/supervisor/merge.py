@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client import Metric
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from gateway.core.cells import copy_of, key_of, numbers_of
+from gateway.core.exposition import exposed, negotiated
 
 _MOST_KEPT = 200_000
 _OTHER = "other"
@@ -92,11 +92,8 @@ class Look(Collector):
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """Return the exposition in the best format for ``accept``, and its content type; takes 10 us a series."""
-        try:
-            encode, content_type = choose_encoder(accept)
-        except TypeError:  # prometheus-client 0.26 compares a version like "x" with a number
-            encode, content_type = choose_encoder("")
-        return encode(self), content_type
+        openmetrics, content_type = negotiated(accept)
+        return exposed(self.collect(), openmetrics=openmetrics), content_type
 
     def _add(self, families: dict[str, _Family], written: bytes, number: float) -> None:
         key = self._keys[written]
