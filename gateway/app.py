@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
+from typing import NamedTuple
 
 import structlog
 from aiohttp import web
@@ -36,6 +37,8 @@ from gateway.log import Log
 from gateway.metrics import sample_loop_lag
 from gateway.relay import RelayLimits
 from gateway.tasks import TaskOwner
+from gateway.traces import Traces
+from gateway.traces.opening import open_traces
 from gateway.upstream.kinds import open_upstream
 from gateway.upstream.routing import Upstreams
 from gateway.web.accept import LOOK_EVERY, Capacity, Looking, OpenFiles, capacity, open_files
@@ -106,7 +109,10 @@ async def assembled(config: Config, log_to: Log, kept: Kept | None = None) -> As
         tasks = TaskOwner(lambda error: log.error("background task failed", exc_info=error))
         stack.push_async_callback(tasks.close)
         room = capacity(config.server, open_files())
-        services = _services(config, log_to, store, peppers, tasks, room, kept)
+        traces = open_traces(config.traces)
+        if traces is not None:
+            stack.push_async_callback(asyncio.to_thread, traces.close)
+        services = _services(config, log_to, _Opened(store, peppers, traces), tasks, room, kept)
         stack.callback(_close, services)
         if not await services.directory.synchronise():
             log.warning("keys and tenants cannot be read yet", reason=services.directory.ping())
@@ -160,9 +166,14 @@ def _relay_limits(config: Config) -> RelayLimits:
     )
 
 
-def _services(
-    config: Config, log_to: Log, store: Store, peppers: Peppers, tasks: TaskOwner, room: Capacity, kept: Kept
-) -> Services:
+class _Opened(NamedTuple):
+    store: Store
+    peppers: Peppers
+    traces: Traces | None
+
+
+def _services(config: Config, log_to: Log, opened: _Opened, tasks: TaskOwner, room: Capacity, kept: Kept) -> Services:
+    store, peppers, traces = opened
     streams = Streams(room.streams)
     prices, workers = PriceBook(config.prices), config.server.workers
     metrics, holds = kept.metrics, kept.holds
@@ -216,7 +227,9 @@ def _services(
             config.log.gather,
             log_to.together,
             kept.ledger.writer.complete,
+            None if traces is None else traces.take,
         ),
+        traces=traces,
         log_fault=_log_fault,
         pseudonym=pseudonyms,
         streams=streams,

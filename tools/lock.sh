@@ -21,6 +21,7 @@ compile dev pyproject.toml --group dev --all-extras
 compile runtime pyproject.toml --constraint requirements/dev.lock
 compile clouds pyproject.toml --extra bedrock --extra vertex --constraint requirements/dev.lock
 compile postgresql pyproject.toml --extra postgresql --constraint requirements/dev.lock
+compile otel pyproject.toml --extra otel --constraint requirements/dev.lock
 compile build --group build --constraint requirements/dev.lock
 # A lock file that names a machine or an index works on one machine only.
 if grep --line-number --extended-regexp '://|file:|^-' requirements/*.lock; then

@@ -22,6 +22,7 @@ from gateway.ledger.settings import LedgerSettings
 from gateway.log.settings import LogSettings
 from gateway.metrics.settings import MetricsSettings
 from gateway.quota.settings import LimitStoreSettings
+from gateway.traces.settings import TracesSettings
 from gateway.upstream.settings import TransportSettings, UpstreamSettings
 from gateway.web.settings import ServerSettings
 
@@ -94,6 +95,7 @@ class Config(BaseSettings):
         AnonymousDefault(), description="Limit per client address of an anonymous plan that sets none."
     )
     log: LogSettings = Field(LogSettings(), description="The log on standard output.")
+    traces: TracesSettings = Field(TracesSettings(), description="Spans for an OpenTelemetry collector.")
     metrics: MetricsSettings = Field(MetricsSettings(), description="Metrics on the operators' address.")
 
     @field_validator("key_pepper", mode="after")

@@ -15,6 +15,7 @@ from gateway.core.plans import Limits, Plan
 from gateway.core.quota.share import counted_limits
 from gateway.database.address import parse_address
 from gateway.database.errors import Refused
+from gateway.traces.opening import installed
 from gateway.upstream.proxy import proxy_for
 from gateway.upstream.settings import UpstreamSettings
 from gateway.web.tls import BadCertificate, server_tls
@@ -49,6 +50,8 @@ def problems(config: Config) -> list[str]:
     """Return why ``serve`` refuses to start with this configuration, each a sentence that says what to do."""
     found = [*_database(config), *_redis(config)]
     found += _shared_limits(config)
+    if config.traces.endpoint is not None and not installed():
+        found.append("traces.endpoint is set, and what makes spans is not installed: pip install 'tokenweir[otel]'.")
     if _same_address(config.server.listen, config.server.ops_listen):
         found.append(
             f"server.listen and server.ops_listen are both on port {config.server.listen.rpartition(':')[2]}: give the "

@@ -42,7 +42,8 @@ class Outcome:
     Attributes:
         request_id: Ours, as in ``X-Request-Id``.
         upstream_request_id: Claude's ``request-id``, if it answered.
-        trace_id: W3C trace id of the request, 32 hex digits; empty when it brought none.
+        trace_id: W3C trace id of the request, 32 hex digits; empty without a trace.
+        traced: Whether its spans are kept.
         route: The matched route's pattern, e.g. ``/api/chat/stream``; ``other`` for unknown ones.
         method: HTTP method.
         dialect: ``chat``, ``messages``, or ``none`` for routes that are not relayed.
@@ -105,6 +106,7 @@ class Outcome:
     longest_gap: float | None
     client_bytes: int
     client_request_id: str | None = None
+    traced: bool = False
     flow: Flow | None = None
 
     @property

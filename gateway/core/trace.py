@@ -3,7 +3,7 @@
 - A valid ``traceparent`` is continued: its trace id, an own parent id, its sampling flags. Of versions that do not
   exist yet the known beginning is read, and version 00 is passed on.
 - An invalid one starts a new trace, as the specification says, without its ``tracestate``. Without one there is
-  nothing to continue, and nothing is passed on.
+  nothing to continue: a new trace begins only where the gateway makes spans itself.
 - ``tracestate`` is passed on as it came, if every member is well-formed; past 512 characters members over 128 go
   first, then those at the end, which are the oldest.
 - The id of a request is always ours. What a client sends as ``X-Request-Id`` is kept beside it, for the log.
@@ -28,7 +28,7 @@ def random_digits(size: int) -> str:
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _KNOWN_FLAGS = 0x03  # sampled, and random trace id of level 2; the others are zero until they mean something
-_UNSAMPLED = 0x00
+_UNSAMPLED, _SAMPLED = 0x00, 0x01
 _KEY = r"[a-z0-9][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13}"
 _MEMBER = re.compile(rf"(?:{_KEY})=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{{0,255}}[\x21-\x2b\x2d-\x3c\x3e-\x7e]")
 _MAX_MEMBERS = 32
@@ -44,32 +44,57 @@ class Trace:
     """The trace that a request belongs to.
 
     Attributes:
-        trace_id: 32 hex digits; empty when the request brought none.
-        traceparent: The header for the upstream, with a parent id of our own; empty when the request brought none.
+        trace_id: 32 hex digits; empty without a trace.
+        traceparent: The header for the upstream, with a parent id of our own; empty without a trace.
         tracestate: The header for the upstream, empty without one.
+        parent_id: 16 hex digits of the client's span; empty when the trace begins here.
     """
 
     trace_id: str
     traceparent: str
     tracestate: str
+    parent_id: str = ""
+
+    @property
+    def span_id(self) -> str:
+        """Our own span, which is the upstream's parent: 16 hex digits."""
+        return self.traceparent[36:52]
+
+    @property
+    def sampled(self) -> bool:
+        """Whether spans are to be kept."""
+        return bool(self.traceparent) and int(self.traceparent[53:], 16) & _SAMPLED != 0
 
 
-_NONE = Trace("", "", "")
+NO_TRACE = Trace("", "", "")
 
 
-def trace_of(traceparent: str | None, tracestate: str | None, random_hex: RandomHex = random_digits) -> Trace:
-    """Return the trace that goes on to the upstream."""
-    if traceparent is None:
-        return _NONE
-    known = _parsed(traceparent.strip(" \t"))
-    if known is None:
-        return _child(_nonzero(16, random_hex), _UNSAMPLED, "", random_hex)
-    trace_id, flags = known
-    return _child(trace_id, flags, kept_state(tracestate or ""), random_hex)
+def trace_of(
+    traceparent: str | None,
+    tracestate: str | None,
+    random_hex: RandomHex = random_digits,
+    *,
+    sampled: bool | None = None,
+) -> Trace:
+    """Return the trace that goes on to the upstream.
+
+    Args:
+        traceparent: The client's header.
+        tracestate: The same.
+        random_hex: Makes ids.
+        sampled: Whether a trace that begins here is kept; None where none begins without a header.
+    """
+    known = None if traceparent is None else _parsed(traceparent.strip(" \t"))
+    if known is not None:
+        trace_id, parent_id, flags = known
+        return _child(trace_id, flags, random_hex, kept_state(tracestate or ""), parent_id)
+    if traceparent is None and sampled is None:
+        return NO_TRACE
+    return _child(_nonzero(16, random_hex), _SAMPLED if sampled else _UNSAMPLED, random_hex)
 
 
-def _child(trace_id: str, flags: int, tracestate: str, random_hex: RandomHex) -> Trace:
-    return Trace(trace_id, f"00-{trace_id}-{_nonzero(8, random_hex)}-{flags:02x}", tracestate)
+def _child(trace_id: str, flags: int, random_hex: RandomHex, tracestate: str = "", parent_id: str = "") -> Trace:
+    return Trace(trace_id, f"00-{trace_id}-{_nonzero(8, random_hex)}-{flags:02x}", tracestate, parent_id)
 
 
 def _nonzero(size: int, random_hex: RandomHex) -> str:
@@ -79,15 +104,15 @@ def _nonzero(size: int, random_hex: RandomHex) -> str:
     return digits
 
 
-def _parsed(traceparent: str) -> tuple[str, int] | None:
-    """Return trace id and flags, None if the header is not valid."""
+def _parsed(traceparent: str) -> tuple[str, str, int] | None:
+    """Return trace id, parent id and flags, None if the header is not valid."""
     match = _TRACEPARENT.fullmatch(traceparent)
     if match is None:
         return None
     version, trace_id, parent_id, flags, more = match.groups()
     if version == "ff" or (version == "00" and more) or not trace_id.strip("0") or not parent_id.strip("0"):
         return None
-    return trace_id, int(flags, 16) & _KNOWN_FLAGS
+    return trace_id, parent_id, int(flags, 16) & _KNOWN_FLAGS
 
 
 def kept_state(tracestate: str) -> str:

@@ -122,7 +122,7 @@ class Metrics:
         route = self._route(outcome.route)
         status_class = _STATUS_CLASSES.get(outcome.status // 100, OTHER)
         self._requests[route, self._method(outcome.method), status_class, outcome.kind].inc()
-        self._duration[route, outcome.kind].observe(outcome.duration)
+        self._duration[route, outcome.kind].observe(outcome.duration, _exemplar(outcome))
         if outcome.client_bytes:
             self._client_bytes[route,].inc(outcome.client_bytes)
 
@@ -143,14 +143,15 @@ class Metrics:
     def _observe_stream(self, outcome: Outcome, model: str) -> None:
         if outcome.first_token is None:
             return
-        dialect = self._dialect(outcome.dialect)
-        self._first_token[dialect, model].observe(outcome.first_token)
+        dialect, exemplar = self._dialect(outcome.dialect), _exemplar(outcome)
+        self._first_token[dialect, model].observe(outcome.first_token, exemplar)
         if outcome.first_text is not None:
-            self._first_text[dialect, model].observe(outcome.first_text)
+            self._first_text[dialect, model].observe(outcome.first_text, exemplar)
         if outcome.upstream_first_token is not None:
-            self._upstream_first_token[self._upstream(outcome.upstream), model].observe(outcome.upstream_first_token)
+            upstream = self._upstream(outcome.upstream)
+            self._upstream_first_token[upstream, model].observe(outcome.upstream_first_token, exemplar)
         if outcome.overhead is not None:
-            self._overhead[dialect,].observe(outcome.overhead)
+            self._overhead[dialect,].observe(outcome.overhead, exemplar)
         self._observe_pace(outcome, model)
 
     def _observe_pace(self, outcome: Outcome, model: str) -> None:
@@ -229,6 +230,10 @@ class Metrics:
     def close(self) -> None:
         """Let the rendering thread go."""
         self._renderer.close()
+
+
+def _exemplar(outcome: Outcome) -> dict[str, str] | None:
+    return {"trace_id": outcome.trace_id} if outcome.traced else None
 
 
 def _by_kind(usage: Usage) -> tuple[tuple[str, int], ...]:

@@ -16,6 +16,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.core.breaker import is_failure
@@ -43,6 +44,21 @@ _RATE_LIMITED = 429
 _SERVER_ERROR = 500
 
 
+@dataclass(slots=True)
+class Try:
+    """One attempt, on the monotonic clock.
+
+    Attributes:
+        ended: When it was given up; None for the last one, which ends with the request.
+        error: The code of what it failed with, if another was to follow.
+    """
+
+    upstream: str
+    started: float
+    ended: float | None = None
+    error: str = ""
+
+
 class Attempts:
     """The attempts of one request; call ``close`` at its end.
 
@@ -61,6 +77,7 @@ class Attempts:
         upstream: Name of the last one tried.
         started: Monotonic time of the first attempt's start, None before.
         last_started: The same of the last attempt.
+        tries: What each was, in order.
         first_event_by: Monotonic time by which the stream of the last attempt must have begun.
     """
 
@@ -91,6 +108,7 @@ class Attempts:
         self._rounds = 0  # that are over
         self._asked: list[float | None] = []  # for a wait, by those who failed in this round
         self.count = 0
+        self.tries: list[Try] = []
         self.upstream = ""
         self.started: float | None = None
         self.last_started = 0.0
@@ -169,7 +187,10 @@ class Attempts:
 
     async def _next(self, following: Next, code: str, asked: float | None) -> bool:
         left = self._candidate
-        if following == "nothing" or left is None:
+        if left is None:
+            return False
+        self.tries[-1].ended, self.tries[-1].error = time.monotonic(), code
+        if following == "nothing":
             return False
         self._release()
         self._asked.append(asked)
@@ -222,6 +243,7 @@ class Attempts:
         self._tried.append(candidate)
         self.count += 1
         self.upstream = candidate.name
+        self.tries.append(Try(candidate.name, self.last_started))
         exchange = await self._ask(candidate.upstream)
         self._heard(candidate, ticket, exchange)
         return exchange

@@ -120,7 +120,9 @@ def _tell_limits(record: Record, services: Services, headers: MutableMapping[str
 
 def _record(request: web.Request, services: Services) -> Record:
     headers = request.headers
-    trace = trace_of(headers.get("traceparent"), headers.get("tracestate"))
+    traces = services.traces
+    sampled = None if traces is None else traces.sampled()
+    trace = trace_of(headers.get("traceparent"), headers.get("tracestate"), sampled=sampled)
     peer = request.transport.get_extra_info("peername") if request.transport else None
     resource = request.match_info.route.resource
     return Record(
@@ -129,9 +131,8 @@ def _record(request: web.Request, services: Services) -> Record:
         address=services.proxies.client_address(peer[0] if peer else "", headers.getall("X-Forwarded-For", ())),
         route=resource.canonical if resource else "other",
         client_request_id=client_request_id(headers.get("X-Request-Id")),
-        traceparent=trace.traceparent,
-        tracestate=trace.tracestate,
-        trace_id=trace.trace_id,
+        trace=trace,
+        steps=[] if sampled is not None and trace.sampled else None,
     )
 
 

@@ -49,7 +49,7 @@ def ended_at(record: Record) -> float | None:
     return record.entry.received_at + (record.ended - record.started)
 
 
-def completed(entry: Admitted, outcome: Outcome, prices: PriceBook) -> Completed:
+def completed(entry: Admitted, outcome: Outcome, prices: PriceBook, *, counted: bool) -> Completed:
     """Return how a request ended."""
     first = outcome.first_token
     model = outcome.model_answered or outcome.model
@@ -67,6 +67,7 @@ def completed(entry: Admitted, outcome: Outcome, prices: PriceBook) -> Completed
         status=outcome.status,
         stop_reason=outcome.stop_reason,
         error_code=outcome.error_code,
+        counted=1 if counted else 0,
     )
 
 

@@ -194,6 +194,7 @@ class Job(ABC):
         record, attempts = self.record, self.attempts
         record.attempts, record.upstream = attempts.count, attempts.upstream
         record.upstream_started, record.last_attempt_started = attempts.started, attempts.last_started
+        record.tried(attempts.tries)
 
     def summary(self, request_id: str) -> Summary:
         """Return what the client is told at a good end."""
@@ -220,8 +221,9 @@ class Job(ABC):
 
     def _headers(self) -> dict[str, str]:
         headers = dict(self.call.headers)
-        if self.record.traceparent:
-            headers["traceparent"] = self.record.traceparent
-        if self.record.tracestate:
-            headers["tracestate"] = self.record.tracestate
+        trace = self.record.trace
+        if trace.traceparent:
+            headers["traceparent"] = trace.traceparent
+        if trace.tracestate:
+            headers["tracestate"] = trace.tracestate
         return headers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -17,9 +18,13 @@ from gateway.core.principal import Principal
 from gateway.core.quota.amounts import settled, used
 from gateway.core.quota.holds import LimitState, Reservation
 from gateway.core.quota.limits import NANO
+from gateway.core.trace import NO_TRACE, Trace
 from gateway.identity.records import KeyRecord
 from gateway.ledger.rows import Admitted
 from gateway.relay import Timing
+from gateway.traces import Ended, Step
+from gateway.traces.attributes import of_call
+from gateway.upstream.attempts import Try
 
 _CLIENT_GONE = 499
 Bill = tuple[Usage | None, float | None]
@@ -35,9 +40,8 @@ class Record:
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
     client_request_id: str | None = None
-    traceparent: str = ""
-    tracestate: str = ""
-    trace_id: str = ""
+    trace: Trace = NO_TRACE
+    steps: list[Step] | None = None  # of a request that is traced
     route: str = "other"
     dialect: str = "none"
     status: int = 0
@@ -101,6 +105,25 @@ class Record:
         if self.ended is None:
             self.ended = time.monotonic()
 
+    def stepped(self, name: str, started: float, error: str = "") -> None:
+        """Note that a part of it ends now, if it is traced."""
+        if self.steps is not None:
+            self.steps.append(Step(name, started, time.monotonic(), error))
+
+    def tried(self, tries: Sequence[Try]) -> None:
+        """Note the calls to upstreams, and what there was of an answer, if it is traced."""
+        if self.steps is None:
+            return
+        now, timing = time.monotonic(), self.timing
+        for one in tries:
+            last = one is tries[-1]
+            error = one.error or (self.error.code if last and self.error is not None else "")
+            told = of_call(self.model, one.upstream)
+            self.steps.append(Step(f"chat {self.model}", one.started, one.ended or now, error, told, upstream=True))
+        if tries and timing.first_token is not None:
+            self.steps.append(Step("first_token", tries[-1].started, timing.first_token))
+            self.steps.append(Step("relay", timing.first_token, now))
+
     def since_start(self, moment: float | None) -> float | None:
         """Return seconds from the request's arrival."""
         return None if moment is None else moment - self.started
@@ -115,7 +138,8 @@ class Record:
         return Outcome(
             request_id=self.request_id,
             upstream_request_id=self.upstream_request_id,
-            trace_id=self.trace_id,
+            trace_id=self.trace.trace_id,
+            traced=self.steps is not None,
             route=self.route,
             method=self.method,
             dialect=self.dialect,
@@ -146,6 +170,12 @@ class Record:
             client_request_id=self.client_request_id,
             flow=self.flow,
         )
+
+    def traced(self, outcome: Outcome) -> Ended:
+        """Return what its spans are made of: the last step may end after the client had everything."""
+        steps = self.steps or []
+        ended = max(self.started + outcome.duration, *[step.ended for step in steps], 0.0)
+        return Ended(outcome, self.trace, self.started, ended, steps)
 
     def _kind(self) -> Kind:
         if self.disconnected:

@@ -18,6 +18,7 @@ from gateway.identity.throttle import FailureThrottle
 from gateway.ledger.writer import Writer
 from gateway.metrics import Metrics
 from gateway.relay import RelayLimits
+from gateway.traces import Traces
 from gateway.upstream.routing import Upstreams
 from gateway.upstream.settings import TransportSettings
 from gateway.web.accounts import Accounts
@@ -54,6 +55,7 @@ class Services:
     prices: PriceBook
     metrics: Metrics
     telling: Telling
+    traces: Traces | None
     log_fault: Callable[[BaseException, str], None]
     pseudonym: Callable[[str], str]
     streams: Streams

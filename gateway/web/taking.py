@@ -56,7 +56,9 @@ async def take(services: Services, record: Record, limits: LimitSet, call: Call,
             "(allow_unbounded)."
         )
     asked = reservation(record.request_id, limits.realm, applied, worst, services.rate_hold)
+    began = time.monotonic()
     answer = await services.holds.reserve(asked)
+    record.stepped("reserve", began, RateLimited.code if isinstance(answer, Refused) else "")
     record.states = answer.states
     if isinstance(answer, Refused):
         raise _refusal(asked, answer)
@@ -85,10 +87,12 @@ async def give_back(services: Services, record: Record, limits: LimitSet, error:
         await look(services, record, limits)
         return
     record.end()
+    began = time.monotonic()
     usage, cost = record.bill(services.prices)
     services.metrics.quota.settled("estimated" if usage is not None and usage.estimated else "exact")
     for over in await services.holds.settle(held, used(usage, cost), ended_at(record)):
         services.metrics.quota.overshot(over)
+    record.stepped("settle", began)
 
 
 class _Holding:

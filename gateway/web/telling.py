@@ -18,6 +18,7 @@ from gateway.core.errors import forget_way
 from gateway.core.outcome import Outcome
 from gateway.core.pricing import PriceBook
 from gateway.ledger.rows import Admitted, Completed
+from gateway.traces import Ended
 from gateway.web.entries import completed
 from gateway.web.record import Record
 
@@ -40,6 +41,7 @@ class Telling:
         gather: Seconds for which outcomes may wait for others; 0 tells each at once.
         together: Gives what the outcomes that are told together are logged in.
         book: Takes the end of a request whose beginning the ledger has.
+        trace: Takes a request that is traced and was relayed; None where there are no traces.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Telling:
         gather: float,
         together: Callable[[], AbstractContextManager[None]] = nullcontext,
         book: Callable[[Admitted, Completed], None] = _unbooked,
+        trace: Callable[[Ended], None] | None = None,
     ) -> None:
         self._prices = prices
         self._observe = observe
@@ -59,6 +62,7 @@ class Telling:
         self._gather = gather
         self._together = together
         self._book = book
+        self._trace = trace
         self._ended: list[Record] = []
         self._timer: asyncio.TimerHandle | None = None
 
@@ -95,9 +99,11 @@ class Telling:
         try:
             outcome = record.outcome(self._prices)
             if record.entry is not None:
-                self._book(record.entry, completed(record.entry, outcome, self._prices))
+                self._book(record.entry, completed(record.entry, outcome, self._prices, counted=record.held is not None))
             self._observe(outcome)
             self._log_outcome(outcome, record.address)
+            if self._trace is not None and record.steps is not None and outcome.dialect != "none":
+                self._trace(record.traced(outcome))
         except Exception as error:  # noqa: BLE001 - the others are to be told all the same
             self._log_fault(error, record.request_id)
         forget_way(record.error)

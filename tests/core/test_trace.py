@@ -34,7 +34,7 @@ NEW = Trace("ab" * 16, f"00-{'ab' * 16}-{'ab' * 8}-00", "")
     ],
 )
 def test_a_valid_parent_is_continued_with_a_parent_id_of_our_own(traceparent, flags):
-    assert trace_of(traceparent, "a=1", digits) == Trace(TRACE, f"00-{TRACE}-{'ab' * 8}-{flags}", "a=1")
+    assert trace_of(traceparent, "a=1", digits) == Trace(TRACE, f"00-{TRACE}-{'ab' * 8}-{flags}", "a=1", PARENT)
 
 
 @pytest.mark.parametrize(
@@ -131,3 +131,11 @@ def test_a_clients_request_id_is_kept_for_the_log(value):
 @pytest.mark.parametrize("value", [None, "", "x" * 129, "a b", "a\n", "ü", 'a"b', "{}"])
 def test_what_could_spoil_a_log_is_no_request_id(value):
     assert client_request_id(value) is None
+
+
+def test_a_trace_may_begin_here_and_says_whether_it_is_kept():
+    kept, left = (trace_of(None, None, digits, sampled=sampled) for sampled in (True, False))
+    assert kept == Trace("ab" * 16, f"00-{'ab' * 16}-{'ab' * 8}-01", "")
+    assert (kept.sampled, left.sampled, kept.span_id) == (True, False, "ab" * 8)
+    assert trace_of("nonsense", "a=1", digits, sampled=True).sampled
+    assert not trace_of(None, None, digits).sampled
