@@ -1,0 +1,2 @@
+export type { Message, MessageMetadata, StreamingChat, StreamMetrics, UseStreamingChatOptions } from './types'
+export { useStreamingChat } from './useStreamingChat'
