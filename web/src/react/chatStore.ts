@@ -73,6 +73,7 @@ export class ChatStore {
     const run = this.#run
     if (!run) return
     run.controller.abort()
+    run.end()
     // The question was never asked: as if it had not been.
     if (!run.sent) this.#end({ messages: run.before })
     else this.#end(this.#with(run.message(newId(), 'cancelled')))
@@ -98,14 +99,15 @@ export class ChatStore {
       await this.#stream(run, prompt, contextOf(earlier, maxContextMessages, maxContextLength))
     } catch (error) {
       if (this.#run !== run) return
+      run.end()
       this.#end({ ...this.#with(run.message(newId(), 'error')), error: error as StreamError })
       this.options.onError?.(error as StreamError)
       return
     }
     if (this.#run !== run) return
-    const { metrics } = run
+    run.end()
     this.#end({ ...this.#with(run.message(newId())), ...figures(run) })
-    this.options.onStreamEnd?.(run.text, metrics)
+    this.options.onStreamEnd?.(run.text, run.metrics)
   }
 
   #stream(run: Run, prompt: string, messages: ChatTurn[]): Promise<string> {

@@ -23,6 +23,7 @@ export class Run {
   readonly before: Message[]
   readonly #started = performance.now()
   #first = 0
+  #ended?: number
   #recent: number[] = []
 
   constructor(before: Message[]) {
@@ -51,7 +52,7 @@ export class Run {
 
   /** Between the first token and now; of what came at once, since the start. */
   get speed(): number {
-    const now = performance.now()
+    const now = this.#now
     if (!this.#first) return 0
     const streaming = now - this.#first > BURST
     return streaming
@@ -61,7 +62,7 @@ export class Run {
 
   /** The speed of the latest seconds if that is slow. */
   get slowSpeed(): number | undefined {
-    const now = performance.now()
+    const now = this.#now
     const seen = Math.min(WINDOW, now - this.#first)
     if (!this.#first || seen < ENOUGH) return undefined
     const recent = this.#recent.filter((time) => time > now - seen).length
@@ -69,10 +70,19 @@ export class Run {
     return speed < SLOW ? speed : undefined
   }
 
+  /** From now on the figures stand still. */
+  end(): void {
+    this.#ended = performance.now()
+  }
+
+  get #now(): number {
+    return this.#ended ?? performance.now()
+  }
+
   get metrics(): StreamMetrics {
     return {
       responseLength: this.text.length,
-      streamDuration: Math.round(performance.now() - this.#started),
+      streamDuration: Math.round(this.#now - this.#started),
       averageSpeed: round(this.speed),
       timeToFirstToken: this.timeToFirstToken,
       tokenCount: this.tokenCount,

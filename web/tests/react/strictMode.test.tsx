@@ -1,0 +1,78 @@
+// @vitest-environment jsdom
+// Strict Mode mounts everything twice; and rendering keeps up with any speed.
+
+import { act, cleanup, render, renderHook, waitFor } from '@testing-library/react'
+import { StrictMode, useEffect } from 'react'
+import { renderToString } from 'react-dom/server'
+import { afterEach, expect, test } from 'vitest'
+import { type StreamingChat, useStreamingChat } from '../../src/react'
+import { serve } from '../support/server'
+
+afterEach(cleanup)
+
+test('one message, one request, one answer', async () => {
+  const { url, asked } = await serve((reply) => reply.stream().text('Hello').done())
+  const { result } = renderHook(() => useStreamingChat({ apiUrl: url }), { wrapper: StrictMode })
+  await act(() => result.current.sendMessage('Hi'))
+  expect(result.current.messages.map(({ content }) => content)).toEqual(['Hi', 'Hello'])
+  expect(asked).toHaveLength(1)
+})
+
+test('a question that an effect asks is asked once', async () => {
+  const { url, asked } = await serve((reply) => reply.stream().text('Hello').done())
+  let chat: StreamingChat | undefined
+  function Greeting() {
+    const current = useStreamingChat({ apiUrl: url })
+    const { sendMessage } = current
+    useEffect(() => {
+      chat = current
+    })
+    useEffect(() => void sendMessage('Hi'), [sendMessage])
+    return null
+  }
+  render(<Greeting />, { wrapper: StrictMode })
+  await waitFor(() => expect(chat?.messages.map(({ content }) => content)).toEqual(['Hi', 'Hello']))
+  expect(asked).toHaveLength(1)
+})
+
+test('going away stops the answer under Strict Mode too', async () => {
+  const { url, asked } = await serve((reply) => reply.stream().text('a'))
+  const { result, unmount } = renderHook(() => useStreamingChat({ apiUrl: url }), { wrapper: StrictMode })
+  act(() => void result.current.sendMessage('Hi'))
+  await waitFor(() => expect(result.current.currentStream).toBe('a'))
+  unmount()
+  await asked[0]?.gone
+})
+
+test('a frame renders once, however many tokens came in it', async () => {
+  const tokens = 2000
+  const { url } = await serve(async (reply) => {
+    reply.stream()
+    for (let n = 0; n < tokens; n++) {
+      reply.text('x')
+      if (n % 20 === 0) await new Promise((resolve) => setImmediate(resolve))
+    }
+    reply.done()
+  })
+  let renders = 0
+  let frames = 0
+  const count = () => {
+    frames += 1
+    requestAnimationFrame(count)
+  }
+  requestAnimationFrame(count)
+  const { result } = renderHook(() => {
+    renders += 1
+    return useStreamingChat({ apiUrl: url })
+  })
+  await act(() => result.current.sendMessage('Hi'))
+  expect(result.current.messages[1]?.content).toHaveLength(tokens)
+  // Mounted, asked, ended.
+  expect(renders).toBeLessThanOrEqual(frames + 3)
+  expect(renders).toBeLessThan(tokens / 4)
+})
+
+test('it renders on a server, where nothing is stored', () => {
+  const Page = () => <p>{useStreamingChat({ persist: true }).messages.length}</p>
+  expect(renderToString(<Page />)).toBe('<p>0</p>')
+})
