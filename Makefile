@@ -13,6 +13,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-inp
 LOCKED := $(PIP) --require-hashes
 OURSELVES := $(PIP) --no-deps --no-build-isolation --editable .
 
+# A Node.js that tools/setup.sh put there because the machine has none that is new enough.
+export PATH := $(CURDIR)/$(VENV)/node:$(PATH)
+
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench soak format lock build clean
 
@@ -38,6 +41,8 @@ check: $(DEV) ## Format, lint, types, import rules, generated files, sizes; chan
 	$(BIN)/lint-imports --no-logo
 	@for generator in tools/gen_*.py; do echo "$$generator --check"; $(BIN)/python $$generator --check || exit 1; done
 	@tools/check_sizes.sh
+	@tools/setup.sh node
+	npm run --silent --prefix web check
 
 bench: $(RUNTIME) ## Measure what the gateway costs, beside nginx (ARGS="--scenarios S1,S4 --seconds 10")
 	@tools/setup.sh nginx
@@ -51,8 +56,10 @@ soak: $(RUNTIME) ## Half an hour of load, faults and departures: nothing may be 
 format: $(DEV) ## Format, and fix what the linter can fix
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+	@tools/setup.sh node
+	npm run --silent --prefix web format
 
-lock: ## Resolve the dependencies of pyproject.toml anew into requirements/
+lock: ## Resolve the dependencies of pyproject.toml anew into requirements/ (those of web/: npm install --prefix web)
 	@tools/lock.sh $(PYTHON)
 
 build: $(DEV) ## Build the wheel into dist/

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Set up one thing that Make cannot: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | node | postgresql | redis
 # What is there already is left alone. As root on Debian or Ubuntu missing packages are installed; else it is said which
-# ones are missing. Without a Python nothing works; without the others the tests that need them are skipped, but in CI.
+# ones are missing. Without a Python nothing works, and nothing is checked without Node; without the others the tests that
+# need them are skipped, but in CI.
 set -euo pipefail
 
 can_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
@@ -93,20 +94,37 @@ setup_redis() {
     want_server redis-server Redis redis-server
 }
 
+# Debian 12's is too old. The wheel's goes beside the tools for development, where the Makefile's PATH finds it.
+node_directory=$PWD/.venv/node
+PATH=$node_directory:$PATH
+
 setup_node() {
     local project
+    node_is_new_enough || install_node || true
+    if ! node_is_new_enough; then
+        echo "error: Node.js 20.19 or newer is needed, with npm" >&2
+        exit 1
+    fi
     for project in tests/*/package-lock.json web/package-lock.json; do
         [ -f "$project" ] || continue
-        node_is_new_enough || want "Node.js 18 or newer" nodejs npm
-        if node_is_new_enough; then npm_packages "$(dirname "$project")"; fi
+        npm_packages "$(dirname "$project")"
     done
 }
 
 node_is_new_enough() {
-    local version
-    command -v npm >/dev/null && version=$(node --version 2>/dev/null) || return 1
-    version=${version#v}
-    [ "${version%%.*}" -ge 18 ]
+    command -v npm >/dev/null && node --eval '
+        const [major, minor] = process.versions.node.split(".").map(Number)
+        process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)' 2>/dev/null
+}
+
+install_node() {
+    [ -x .venv/bin/python ] || return 1
+    echo "Installing Node.js into .venv ..."
+    .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-input --require-hashes \
+        --only-binary :all: --requirement requirements/node.lock
+    mkdir -p "$node_directory"
+    ln -sf ../bin/node ../bin/npm ../bin/npx "$node_directory"
+    hash -r # the shell remembers where the old one was
 }
 
 npm_packages() { # DIRECTORY: once for each lock file

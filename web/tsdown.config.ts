@@ -6,6 +6,7 @@ export default defineConfig({
   entry: { index: 'src/index.ts', core: 'src/core/index.ts' },
   format: 'esm',
   platform: 'neutral',
+  logLevel: 'warn',
   target: 'es2022',
   fixedExtension: false,
   dts: true,

@@ -11,8 +11,10 @@ from typing import NoReturn
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[1] / "sdk_typescript"
-_OLDEST = 18
+ROOT = Path(__file__).resolve().parents[2]
+SDK = ROOT / "tests" / "sdk_typescript"
+WEB = ROOT / "web"
+_OLDEST = 20
 _PATIENCE = 120.0
 
 
@@ -26,14 +28,14 @@ def require_node() -> str:
     return found
 
 
-def require_packages() -> None:
-    """Install the locked packages unless they are there."""
-    if (PROJECT / "node_modules" / "@anthropic-ai" / "sdk" / "package.json").exists():
+def require_packages(project: Path = SDK) -> None:
+    """Install the locked packages of a directory unless they are there."""
+    if (project / "node_modules" / ".package-lock.json").exists():
         return
     npm = shutil.which("npm")
     if npm is None:
-        missing("npm is needed to install the packages of tests/sdk_typescript")
-    installed = _run(npm, "ci", "--prefix", str(PROJECT))
+        missing(f"npm is needed to install the packages of {project.name}")
+    installed = _run(npm, "ci", "--prefix", str(project))
     if installed.returncode:
         missing(f"npm ci failed: {installed.stderr.strip()[-500:]}")
 
@@ -49,12 +51,12 @@ def missing(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-async def run_node(*arguments: str, **variables: str) -> tuple[int, str]:
-    """Run Node in the project's directory; return its exit status and all it printed."""
+async def run_node(*arguments: str, directory: Path = SDK, **variables: str) -> tuple[int, str]:
+    """Run Node in a directory, where its packages are; return its exit status and all it printed."""
     # HTTP_PROXY and the like are not for a gateway on this machine.
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     node = await asyncio.create_subprocess_exec(
-        "node", *arguments, cwd=PROJECT, env={**inherited, **variables},
+        "node", *arguments, cwd=directory, env={**inherited, **variables},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
