@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 from tests.support.clients import behind_gateway
-from tests.support.node import run_node
+from tests.support.node import WEB, run_node
 
 PACE = {"tokens_per_second": 40, "time_to_first_token": 0.05}
 PLANS = {"default": {}, "one": {"per_key": {"requests_per_minute": 1}}}
@@ -28,3 +29,12 @@ async def test_the_core_works_under_node_without_react(tmp_path, example):
         )  # fmt: skip
     assert code == 0, report
     assert "skipped 0" in report
+
+
+async def test_the_code_of_the_readme_compiles(example):
+    blocks = re.findall(r"```(tsx?)\n(.*?)```", (WEB / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert {kind for kind, _ in blocks} == {"ts", "tsx"}
+    for number, (kind, code) in enumerate(blocks):
+        (example / "src" / f"readme{number}.{kind}").write_text(code, encoding="utf-8")
+    code, report = await run_node("node_modules/typescript/bin/tsc", directory=example)
+    assert code == 0, report
