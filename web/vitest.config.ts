@@ -1,9 +1,26 @@
 import { defineConfig } from 'vitest/config'
 
+const common = { testTimeout: 15_000, restoreMocks: true }
+const older = ['react', 'react-dom'].map((name) => ({
+  find: new RegExp(`^${name}(?=/|$)`),
+  replacement: `${name}-18`,
+}))
+
+// Both versions of React that are supported; what does not touch React is run once.
 export default defineConfig({
   test: {
-    include: ['tests/**/*.test.{ts,tsx}'],
-    testTimeout: 15_000,
-    restoreMocks: true,
+    projects: [
+      { test: { ...common, name: 'client', include: ['tests/**/*.test.{ts,tsx}'] } },
+      {
+        resolve: { alias: older },
+        test: {
+          ...common,
+          name: 'react 18',
+          include: ['tests/react/*.test.tsx'],
+          env: { REACT: '18' },
+          setupFiles: ['tests/support/react18.ts'],
+        },
+      },
+    ],
   },
 })
