@@ -3,6 +3,8 @@
 
 import { StreamError } from './errors'
 
+const LONGEST = 2 ** 31 - 1
+
 export class Deadline {
   readonly #controller = new AbortController()
   readonly #caller?: AbortSignal
@@ -67,7 +69,8 @@ export class Deadline {
   }
 
   #timer(milliseconds: number, code: 'timeout' | 'idle_timeout', message: string) {
-    if (!milliseconds) return undefined
+    // What timers cannot count is as good as no limit; they would end at once.
+    if (!(milliseconds > 0 && milliseconds <= LONGEST)) return undefined
     return setTimeout(() => this.#controller.abort(new StreamError(code, message, { retryable: true })), milliseconds)
   }
 }

@@ -73,10 +73,8 @@ export class ChatStore {
     const run = this.#run
     if (!run) return
     run.controller.abort()
-    run.end()
     // The question was never asked: as if it had not been.
-    if (!run.sent) this.#end({ messages: run.before })
-    else this.#end(this.#with(run.message(newId(), 'cancelled')))
+    this.#end(run.sent ? this.#with(run, 'cancelled') : { messages: run.before })
   }
 
   readonly clear = (): void => {
@@ -99,14 +97,12 @@ export class ChatStore {
       await this.#stream(run, prompt, contextOf(earlier, maxContextMessages, maxContextLength))
     } catch (error) {
       if (this.#run !== run) return
-      run.end()
-      this.#end({ ...this.#with(run.message(newId(), 'error')), error: error as StreamError })
+      this.#end({ ...this.#with(run, 'error'), error: error as StreamError })
       this.options.onError?.(error as StreamError)
       return
     }
     if (this.#run !== run) return
-    run.end()
-    this.#end({ ...this.#with(run.message(newId())), ...figures(run) })
+    this.#end(this.#with(run))
     this.options.onStreamEnd?.(run.text, run.metrics)
   }
 
@@ -136,8 +132,12 @@ export class ChatStore {
     this.options.onSlow?.(speed)
   }
 
-  #with(answer?: Message): Partial<ChatState> {
-    return answer ? { messages: [...this.#state.messages, answer] } : {}
+  /** What came of the run, once it is over. */
+  #with(run: Run, stopReason?: 'cancelled' | 'error'): Partial<ChatState> {
+    run.end()
+    const answer = run.message(newId(), stopReason)
+    const { messages } = this.#state
+    return { messages: answer ? [...messages, answer] : messages, ...figures(run) }
   }
 
   #end(change: Partial<ChatState>): void {

@@ -63,6 +63,16 @@ test('an answer has a time in all', async () => {
   await server.asked[0]?.gone
 })
 
+test.each([0, Number.POSITIVE_INFINITY])('a time of %s is no limit', async (time) => {
+  const server = await serve(async (reply) => {
+    reply.stream()
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    reply.text('a').done()
+  })
+  const manager = new StreamManager({ apiUrl: server.url, timeout: time, idleTimeout: time })
+  expect(await manager.streamLLMResponse('Hi')).toBe('a')
+})
+
 test.each<[string, Answer]>([
   ['in the middle', silent],
   ['before the status', () => {}],
