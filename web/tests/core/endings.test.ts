@@ -87,13 +87,13 @@ test.each<[string, Answer]>([
 test('a heartbeat is no silence', async () => {
   const server = await serve(async (reply) => {
     reply.stream()
-    for (let n = 0; n < 10; n++) {
+    for (let n = 0; n < 20; n++) {
       await new Promise((resolve) => setTimeout(resolve, 100))
       reply.write(':\n\n')
     }
     reply.text('late').done()
   })
-  const manager = new StreamManager({ apiUrl: server.url, idleTimeout: 700 })
+  const manager = new StreamManager({ apiUrl: server.url, idleTimeout: 1500 })
   expect(await manager.streamLLMResponse('Hi')).toBe('late')
 })
 
@@ -160,7 +160,7 @@ test('it waits as long as it is told to, or leaves the retry to the caller', asy
 
 test('the wait for a retry ends with the signal and with the time in all', async () => {
   const server = await serve((reply) => reply.json(503, {}, { 'Retry-After': '20' }))
-  const timed = new StreamManager({ apiUrl: server.url, maxRetries: 1, timeout: 300, idleTimeout: 100 })
+  const timed = new StreamManager({ apiUrl: server.url, maxRetries: 1, timeout: 2000, idleTimeout: 1000 })
   expect((await failure(timed.streamLLMResponse('Hi'))).code).toBe('timeout')
   expect(server.asked).toHaveLength(1)
 })
