@@ -24,7 +24,7 @@ run: $(RUNTIME) ## Set up, and start the gateway with a pretend Claude (ARGS="--
 
 test: $(DEV) ## Set up, and run all tests with coverage (ARGS="-k name" for some)
 	@tools/setup.sh browser
-	@tools/setup.sh nginx
+	@tools/setup.sh proxies
 	@tools/setup.sh node
 	@tools/setup.sh postgresql
 	@tools/setup.sh redis
