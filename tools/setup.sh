@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Set up one thing that Make cannot: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | proxies | node | postgresql | redis
+# Set up one thing that Make cannot:
+#   tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | proxies | node | postgresql | redis | systemd
 # What is there already is left alone. As root on Debian or Ubuntu missing packages are installed; else it is said which
 # ones are missing. Without a Python nothing works; without the others the tests that need them are skipped, but in CI.
 set -euo pipefail
@@ -100,6 +101,10 @@ setup_redis() {
     want_server redis-server Redis redis-server
 }
 
+setup_systemd() { # its programs; nothing is started
+    command -v systemd-analyze >/dev/null || want systemd-analyze systemd
+}
+
 setup_node() {
     local project
     for project in tests/*/package-lock.json web/package-lock.json; do
@@ -126,9 +131,9 @@ npm_packages() { # DIRECTORY: once for each lock file
 }
 
 case "${1:-}" in
-    venv | browser | nginx | proxies | node | postgresql | redis) "setup_$1" "${@:2}" ;;
+    venv | browser | nginx | proxies | node | postgresql | redis | systemd) "setup_$1" "${@:2}" ;;
     *)
-        echo "usage: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | proxies | node | postgresql | redis" >&2
+        echo "usage: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | proxies | node | postgresql | redis | systemd" >&2
         exit 2
         ;;
 esac
