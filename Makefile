@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
+HELM := $(VENV)/.helm
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-input
 LOCKED := $(PIP) --require-hashes
 OURSELVES := $(PIP) --no-deps --no-build-isolation --editable .
@@ -22,7 +23,7 @@ help: ## List the targets
 run: $(RUNTIME) ## Set up, and start the gateway with a pretend Claude (ARGS="--listen 127.0.0.1:9000" for another port)
 	@$(BIN)/tokenweir demo $(ARGS)
 
-test: $(DEV) ## Set up, and run all tests with coverage (ARGS="-k name" for some)
+test: $(DEV) $(HELM) ## Set up, and run all tests with coverage (ARGS="-k name" for some)
 	@tools/setup.sh browser
 	@tools/setup.sh proxies
 	@tools/setup.sh node
@@ -81,4 +82,9 @@ $(DEV): requirements/dev.lock pyproject.toml | $(BIN)/python
 	@echo "Setting up $(VENV) with the locked dependencies and the tools for development ..."
 	@$(LOCKED) --requirement requirements/dev.lock
 	@$(OURSELVES)
+	@touch $@
+
+$(HELM): requirements/helm.lock | $(DEV)
+	@echo "Setting up Helm ..."
+	@$(LOCKED) --requirement requirements/helm.lock
 	@touch $@
