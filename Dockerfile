@@ -9,7 +9,8 @@
 #     -v tokenweir:/var/lib/tokenweir -p 8080:8080 -p 127.0.0.1:9464:9464 -e ANTHROPIC_API_KEY_FILE=/run/secrets/claude ...
 #
 # With what Bedrock and Vertex need (50 MB more): docker build --build-arg LOCK=clouds -t tokenweir .
-# With the driver of PostgreSQL (13 MB more): --build-arg LOCK=postgresql; with both: --build-arg LOCK="clouds postgresql"
+# With the driver of PostgreSQL (13 MB more): --build-arg LOCK=postgresql; with traces (4 MB more): LOCK=otel;
+# with several: --build-arg LOCK="clouds postgresql otel"
 ARG PYTHON_IMAGE=python:3.13-slim-bookworm
 ARG LOCK=runtime
 
@@ -17,8 +18,11 @@ FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 ARG LOCK
 WORKDIR /src
-COPY requirements/runtime.lock requirements/clouds.lock requirements/postgresql.lock requirements/build.lock requirements/
+COPY requirements/runtime.lock requirements/clouds.lock requirements/postgresql.lock requirements/otel.lock \
+     requirements/build.lock requirements/
 # The dependencies are a layer of their own: it changes when the lock file does. --only-binary: no compiler is there.
+# $LOCK is several words where there are several.
+# hadolint ignore=SC2046
 RUN python -m venv --without-pip /opt/tokenweir \
     && pip --python /opt/tokenweir install --require-hashes --only-binary :all: $(printf -- '-r requirements/%s.lock ' $LOCK) \
     && pip install --require-hashes --only-binary :all: -r requirements/build.lock
@@ -32,12 +36,14 @@ FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="Tokenweir" \
       org.opencontainers.image.description="A self-hosted gateway in front of Claude" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN groupadd --system --gid 10001 tokenweir \
-    && useradd --system --uid 10001 --gid tokenweir --home-dir /var/lib/tokenweir --shell /usr/sbin/nologin tokenweir \
+RUN groupadd --gid 10001 tokenweir \
+    && useradd --uid 10001 --gid tokenweir --home-dir /var/lib/tokenweir --shell /usr/sbin/nologin tokenweir \
     && install -d -o tokenweir -g tokenweir -m 0700 /var/lib/tokenweir
 COPY --from=build /opt/tokenweir /opt/tokenweir
 # Inside a container the loopback address reaches nobody, so both listen on all addresses: publish 8080, and 9464 only
 # where operators are. PYTHONDONTWRITEBYTECODE: the code is compiled already, and the file system may be read-only.
+# No token is in the names below, whatever the linter thinks.
+# hadolint ignore=DL3064
 ENV PATH=/opt/tokenweir/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
+HELM := $(VENV)/.helm
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-input
 LOCKED := $(PIP) --require-hashes
 OURSELVES := $(PIP) --no-deps --no-build-isolation --editable .
@@ -17,20 +18,21 @@ OURSELVES := $(PIP) --no-deps --no-build-isolation --editable .
 export PATH := $(CURDIR)/$(VENV)/node:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak format lock build clean
+.PHONY: help run test check bench soak format lock build image-test clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 run: $(RUNTIME) ## Set up, and start the gateway with a pretend Claude (ARGS="--listen 127.0.0.1:9000" for another port)
 	@$(BIN)/tokenweir demo $(ARGS)
 
-test: $(DEV) ## Set up, and run all tests with coverage (ARGS="-k name" for some)
+test: $(DEV) $(HELM) ## Set up, and run all tests with coverage (ARGS="-k name" for some)
 	@tools/setup.sh browser
-	@tools/setup.sh nginx
+	@tools/setup.sh proxies
 	@tools/setup.sh node
 	@tools/setup.sh postgresql
 	@tools/setup.sh redis
+	@tools/setup.sh systemd
 	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal --cov=gateway --cov-branch --cov-report=term --cov-fail-under=95 $(ARGS)
 	$(BIN)/coverage report --include='gateway/core/*' --fail-under=100
 
@@ -66,6 +68,9 @@ build: $(DEV) ## Build the wheel into dist/
 	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
 
+image-test: ## Build the container image and run it as its own user with a read-only root (as root on Debian)
+	@tools/image_test.sh
+
 clean: ## Remove what was set up and built; keeps ./data
 	rm -rf $(VENV) .venv-* build dist htmlcov .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache .hypothesis .schemathesis
@@ -84,4 +89,9 @@ $(DEV): requirements/dev.lock pyproject.toml | $(BIN)/python
 	@echo "Setting up $(VENV) with the locked dependencies and the tools for development ..."
 	@$(LOCKED) --requirement requirements/dev.lock
 	@$(OURSELVES)
+	@touch $@
+
+$(HELM): requirements/helm.lock | $(DEV)
+	@echo "Setting up Helm ..."
+	@$(LOCKED) --requirement requirements/helm.lock
 	@touch $@

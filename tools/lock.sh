@@ -24,6 +24,8 @@ compile postgresql pyproject.toml --extra postgresql --constraint requirements/d
 compile otel pyproject.toml --extra otel --constraint requirements/dev.lock
 compile build --group build --constraint requirements/dev.lock
 compile node --group node
+compile helm --group helm --constraint requirements/dev.lock
+compile audit --group audit --constraint requirements/dev.lock
 # A lock file that names a machine or an index works on one machine only.
 if grep --line-number --extended-regexp '://|file:|^-' requirements/*.lock; then
     echo "error: a lock file names an index or a path" >&2

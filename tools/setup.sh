@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Set up one thing that Make cannot: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | node | postgresql | redis
+# Set up one thing that Make cannot:
+#   tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | proxies | node | postgresql | redis | systemd
 # What is there already is left alone. As root on Debian or Ubuntu missing packages are installed; else it is said which
 # ones are missing. Without a Python nothing works, and nothing is checked without Node; without the others the tests that
 # need them are skipped, but in CI.
@@ -79,6 +80,13 @@ setup_nginx() {
     want_server nginx nginx nginx-light
 }
 
+setup_proxies() {
+    setup_nginx
+    PATH=$PATH:/usr/sbin command -v haproxy >/dev/null || want_server haproxy HAProxy haproxy
+    command -v caddy >/dev/null || want_server caddy Caddy caddy
+    command -v curl >/dev/null || want curl curl
+}
+
 # Tests start a server of their own. Debian has its programs on nobody's PATH.
 setup_postgresql() {
     if command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
@@ -92,6 +100,10 @@ setup_redis() {
         return
     fi
     want_server redis-server Redis redis-server
+}
+
+setup_systemd() { # its programs; nothing is started
+    command -v systemd-analyze >/dev/null || want systemd-analyze systemd
 }
 
 # Debian 12's is too old. The wheel's goes beside the tools for development, where the Makefile's PATH finds it.
@@ -137,9 +149,9 @@ npm_packages() { # DIRECTORY: once for each lock file
 }
 
 case "${1:-}" in
-    venv | browser | nginx | node | postgresql | redis) "setup_$1" "${@:2}" ;;
+    venv | browser | nginx | proxies | node | postgresql | redis | systemd) "setup_$1" "${@:2}" ;;
     *)
-        echo "usage: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | node | postgresql | redis" >&2
+        echo "usage: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | proxies | node | postgresql | redis | systemd" >&2
         exit 2
         ;;
 esac
