@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.cells import Cells, numbers_of
+from gateway.core.cells import Cells, copy_of, key_of, numbers_of
 
 
 def memory(size=4096):
@@ -58,3 +58,19 @@ def test_a_record_fills_the_memory_to_its_last_byte():
     shared = memory(8 + 8 + 8 + 8)
     assert Cells(shared).index(b"12345678") == 3
     assert Cells(memory(8 + 8 + 8 + 7 + 1)).index(b"123456789") is None
+
+
+def test_a_copy_is_what_was_written_when_it_was_made():
+    shared = memory()
+    cells = Cells(shared)
+    index = cells.index(b"requests")
+    cells.numbers[index] = 1.0
+    copy = copy_of(shared)
+    cells.numbers[index] = 2.0
+    assert list(numbers_of(copy)) == [(b"requests", 1.0)]
+    assert list(numbers_of(copy_of(memory()))) == []
+
+
+def test_a_key_tells_a_metrics_labels_apart():
+    one, other = (key_of("counter", "a", "a_total", {"x": value}, "A.", "sum") for value in "12")
+    assert one != other

@@ -77,3 +77,16 @@ def test_a_sentence_that_quotes_a_caller_stays_a_sentence():
     assert len(error.message) < 1_100
     assert error.message.startswith("Unknown field: xxx")
     assert error.message.endswith("x...")
+
+
+def test_an_error_that_is_kept_keeps_no_frames_nor_those_of_its_cause():
+    with pytest.raises(errors.UpstreamMalformed) as raised:  # noqa: PT012 - what is raised has a cause
+        try:
+            int("cut")
+        except ValueError as cause:
+            raise errors.UpstreamMalformed("Claude's answer was cut.") from cause
+    error = raised.value
+    errors.forget_way(error)
+    assert error.__traceback__ is None
+    assert isinstance(error.__cause__, ValueError)
+    assert error.__cause__.__traceback__ is None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.keys import KEY_LENGTH, Key, Peppers, hash_secret, is_key_id, mask, new_key, parse_key
+from gateway.core.keys import KEY_LENGTH, Key, Peppers, hash_secret, is_key_id, key_id_in, mask, new_key, parse_key
 
 SEED = random.Random(7).randbytes
 KEY = new_key(SEED)
@@ -128,3 +128,8 @@ def test_peppers_show_no_secret_and_are_told_apart_by_fingerprint():
     assert OLD not in repr(peppers)
     assert peppers.fingerprint(1) != peppers.fingerprint(2)
     assert peppers.fingerprint(1) == Peppers.parse(OLD).fingerprint(1)
+
+
+def test_the_id_in_a_key_is_found_without_checking_it():
+    key = new_key(secrets.token_bytes)
+    assert key_id_in(key.text) == key.id

@@ -188,3 +188,12 @@ def test_names_from_clients_cannot_fill_the_memory():
 def test_a_price_is_a_number_from_zero_on(price):
     with pytest.raises(ValidationError):
         PriceOverride(output=price)
+
+
+def test_where_a_price_comes_from_is_told():
+    book = PriceBook({"claude-own": PriceOverride(output=1.0)})
+    assert [book.source(model) for model in ("claude-opus-4-1", "claude-own", "mystery")] == [
+        "known",
+        "override",
+        "fallback",
+    ]

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from gateway.core.plans import AnonymousDefault, Limits, Plan
 from gateway.core.principal import Principal
-from gateway.core.quota.limits import AppliedLimit, applied_limits, limit_set
+from gateway.core.quota.limits import (
+    AppliedLimit,
+    applied_limits,
+    key_of,
+    limit_set,
+    plan_of_anonymous,
+    realm_of,
+    tenant_of,
+)
 
 DEFAULT = AnonymousDefault()
 FULL = Plan(
@@ -156,3 +164,11 @@ def test_dollars_are_counted_in_billionths():
     assert (limit.unit, limit.amount) == ("usd", 1000)
     (limit,) = applied_limits(caller(), Plan(usd_per_day=12.34), None, DEFAULT)
     assert (limit.name, limit.amount) == ("tenant-usd-per-day", 12_340_000_000)
+
+
+def test_what_the_ledger_calls_a_caller_leads_back_to_plan_and_tenant():
+    browser = caller(tenant="a:b%", key_id=None, tenant_plan="public")
+    assert plan_of_anonymous(key_of(browser)) == "public"
+    assert plan_of_anonymous(key_of(caller())) is None
+    for key in (key_of(browser), "k1"):
+        assert tenant_of(realm_of("a:b%", key)) == "a:b%"
