@@ -16,8 +16,9 @@ class TracesSettings(BaseModel):
 
     endpoint: HttpUrl | None = Field(
         None,
-        description="The collector's OTLP address over HTTP, without /v1/traces: `http://127.0.0.1:4318`. Unset, there "
-        "are no traces, and they cost nothing. Needs the extra `otel`.",
+        examples=["http://127.0.0.1:4318"],
+        description="The collector's OTLP address over HTTP, without /v1/traces. Unset, there are no traces, and they "
+        "cost nothing. Needs the extra `otel`.",
     )
     sample: Annotated[float, Field(ge=0, le=1)] = Field(
         1.0, description="Share of the requests without a `traceparent` that are traced; the others say so themselves."
