@@ -17,6 +17,7 @@ _COMMANDS = {
     "quotas": ("gateway.cli.quotas", "Show where limits stand; raise them for a while."),
     "usage": ("gateway.cli.usage", "Show what was used and what it cost; compare it with the limits; prune."),
     "users": ("gateway.cli.users", "Forget end users."),
+    "db": ("gateway.cli.db", "Check, upgrade and back up the database."),
     "config": ("gateway.cli.config", "Check the configuration."),
 }
 

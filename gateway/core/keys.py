@@ -31,7 +31,7 @@ _CHECKSUM_LENGTH = 6  # 62^6 > 2^32
 _KEY = re.compile(rf"{PREFIX}([0-9A-Za-z]{{{ID_LENGTH}}})_[0-9A-Za-z]{{{SECRET_LENGTH}}}")
 _ID = re.compile(rf"[0-9A-Za-z]{{{ID_LENGTH}}}")
 _PEPPER = re.compile(
-    rf"(?:([1-9]\d{{0,8}}):)?([!-+\--9;-~]{{{MIN_PEPPER},1024}})"
+    rf"(?:(0|[1-9]\d{{0,8}}):)?([!-+\--9;-~]{{{MIN_PEPPER},1024}})"
 )  # printable, without comma and colon
 
 RandomBytes = Callable[[int], bytes]
@@ -86,8 +86,9 @@ def hash_secret(pepper: bytes, key: Key) -> bytes:
 class Peppers:
     """The server's secrets that keys are hashed with, by version; the ``current`` one is used for new keys.
 
-    To rotate: add a secret with a new version behind the old one; keys made from then on use it. The old one can go
-    once no live key is left under its version.
+    To rotate: add a secret with a new version behind the old one; keys made from then on use it, and older ones move to
+    it when they are used. When no live key is left under the old version it gets the version 0: no key is of that, but
+    end users are known by the oldest secret, and stay who they are.
     """
 
     secrets: Mapping[int, bytes] = field(repr=False)
@@ -112,7 +113,10 @@ class Peppers:
         secrets = {int(version or 1): secret for version, secret in found}
         if len(secrets) < len(found):
             raise ValueError("two peppers have the same version")
-        return cls(secrets, list(secrets)[-1])
+        current = list(secrets)[-1]
+        if current == 0:
+            raise ValueError("the last pepper is the one for new keys, and version 0 is for end users alone")
+        return cls(secrets, current)
 
     def hash(self, key: Key) -> bytes:
         """Return the hash of a new key, to be stored with ``current``."""

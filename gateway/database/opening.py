@@ -5,10 +5,12 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from gateway.database.address import PostgresqlServer, SqliteFile, parse_address
-from gateway.database.errors import database_errors
+from gateway.database.errors import Refused, database_errors
 from gateway.database.postgresql import postgresql_engine
 from gateway.database.schema import bring_up_to_date
 from gateway.database.sqlite import make_file, sqlite_engine
+
+LOOK_TIMEOUT = 5.0
 
 
 def open_database(url: str, *, busy_timeout: float = 5.0) -> Engine:
@@ -33,6 +35,22 @@ def open_database(url: str, *, busy_timeout: float = 5.0) -> Engine:
             engine.dispose()
             raise
     return engine
+
+
+def look_at_database(url: str) -> Engine:
+    """Open the database of ``url`` as it is: nothing is made, nothing is upgraded. Dispose of the engine at the end.
+
+    Raises:
+        Refused: The URL is none, or its file is missing.
+    """
+    address = parse_address(url)
+    if isinstance(address, PostgresqlServer):
+        return postgresql_engine(address.url, LOOK_TIMEOUT)
+    if not address.path.is_file():
+        raise Refused(
+            f"there is no database {address} yet; `tokenweir db upgrade` or the gateway's first start makes it"
+        )
+    return sqlite_engine(address.path, LOOK_TIMEOUT)
 
 
 def _engine(address: SqliteFile | PostgresqlServer, busy_timeout: float) -> Engine:

@@ -16,7 +16,7 @@ import mmap
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -77,6 +77,25 @@ def sqlite_engine(path: Path, busy_timeout: float) -> Engine:
         connection.exec_driver_sql("BEGIN" if access == "read" else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def damage(engine: Engine) -> list[str]:
+    """Return what SQLite finds wrong with the file, nothing if it is whole; reads all of it."""
+    with _driver(engine) as connection:
+        found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(10)").fetchall()]
+    return [] if found == ["ok"] else found
+
+
+def back_up(engine: Engine, target: Path) -> None:
+    """Copy the database as it is at one moment into a new file, while others write to it."""
+    make_new(target)
+    with _driver(engine) as connection, closing(sqlite3.connect(target)) as copy:
+        connection.backup(copy)
+
+
+def make_new(path: Path) -> None:
+    """Make an empty file for its owner only; one that is there is left alone: a FileExistsError."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def forget(engine: Engine, text: str) -> bool:

@@ -7,6 +7,7 @@
 - A round is one consistent read of what is wanted and of what changed since the last; its result is applied in one
   synchronous step, in order. Nothing can be older than the poll said.
 - While the database fails, keys in memory go on working and others are refused with StoreUnavailable; ``ping`` tells.
+- A key that is under an older pepper moves to the current one when it is used (``rehashing.py``).
 - The answer for an unknown, malformed, wrong, expired or revoked key is one and the same.
 """
 
@@ -24,7 +25,8 @@ from gateway.core.errors import GatewayError, Overloaded, StoreUnavailable, Tena
 from gateway.core.keys import Peppers, key_id_in, parse_key
 from gateway.database.errors import DatabaseFailed
 from gateway.identity.lru import Lru
-from gateway.identity.records import Changes, Cut, KeyRecord, KeyRow, TenantRow
+from gateway.identity.records import Changes, Cut, KeyRecord, KeyRow, Rehash, TenantRow
+from gateway.identity.rehashing import Rehashing
 from gateway.identity.settings import KeySettings
 
 UNAUTHENTICATED = "No valid API key was given."
@@ -40,6 +42,9 @@ class Source(Protocol):
 
     def read(self, since: int | None, key_ids: list[str], tenant_names: list[str]) -> Changes:
         """Return what is named and what changed since; raises DatabaseFailed."""
+
+    def rehash(self, peppers: Peppers, found: list[Rehash]) -> None:
+        """Keep keys under the current pepper; raises StoreError."""
 
 
 class Directory:
@@ -66,6 +71,7 @@ class Directory:
     ) -> None:
         self._source = source
         self._peppers = peppers
+        self._rehashing = Rehashing(source.rehash, peppers)
         self._refresh = settings.refresh
         self._read_timeout = settings.read_timeout
         self._max_lookups = settings.max_lookups
@@ -157,6 +163,7 @@ class Directory:
         try:
             while True:
                 await self._round(executor)
+                self._rehashing.start()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._refresh):
                         await self._wanted.wait()
@@ -164,6 +171,7 @@ class Directory:
             self._problem = "stopped"
             self._give_up(self._waiting, self._synchronising)
             executor.shutdown(wait=False, cancel_futures=True)
+            self._rehashing.close()
 
     async def _look_up(self, key_id: str) -> _Entry | None:
         future = self._waiting.get(key_id)
@@ -275,6 +283,7 @@ class Directory:
         key = parse_key(credential)
         if key is None or not self._peppers.verify(key, row.pepper_version, row.hash):
             return None
+        self._rehashing.note(key, row)
         record = KeyRecord(row.id, tenant.name, tenant.plan, row.plan, row.expires_at, tenant.grants)
         self._verified.put(row.id, (row, tenant, digest, record))
         return record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from gateway.core.quota.grants import Grant
 
@@ -44,6 +44,14 @@ class KeyRow:
     def ended(self, now: float) -> bool:
         """Whether the key was revoked or has expired."""
         return self.revoked_at is not None or (self.expires_at is not None and self.expires_at <= now)
+
+
+class Rehash(NamedTuple):
+    """A key's hash with the current pepper, and the version of the one that it was under."""
+
+    key_id: str
+    old_version: int
+    hash: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from gateway.core.quota.grants import Grant, active
 from gateway.database.errors import Refused, database_errors
 from gateway.database.transactions import Access, transaction
 from gateway.identity import queries
-from gateway.identity.records import AuditRow, Changes, KeyRow, TenantRow
+from gateway.identity.records import AuditRow, Changes, KeyRow, Rehash, TenantRow
 from gateway.identity.tables import audit, keys, revision, tenants
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -193,6 +193,22 @@ class Store:
             for version, fingerprint, live in use
             if live and (version not in peppers.secrets or peppers.fingerprint(version) != fingerprint)
         ]
+
+    def rehash(self, peppers: Peppers, found: Sequence[Rehash]) -> None:
+        """Keep keys under the current pepper; one that is not under the old one any more is left alone.
+
+        Nothing changes for anybody: no revision, no audit.
+        """
+        with self._transaction("change") as connection:
+            queries.remember_pepper(connection, peppers)
+            for key_id, version, digest in found:
+                same = (keys.c.id == key_id, keys.c.pepper_version == version)
+                connection.execute(update(keys).where(*same).values(hash=digest, pepper_version=peppers.current))
+
+    def live_keys_by_pepper(self) -> dict[int, int]:
+        """Return how many live keys each pepper has that was ever used."""
+        with self._transaction("read") as connection:
+            return {version: live for version, _, live in queries.pepper_use(connection, self._clock())}
 
     def record(self, action: str, target: str, **details: object) -> None:
         """Have the audit name what an operator did to something else than tenants and keys."""

@@ -109,7 +109,7 @@ def test_the_last_pepper_is_the_current_one_whatever_its_number():
         ("", "at least 16"),
         ("short", "at least 16"),
         (f"1:{OLD},", "at least 16"),
-        (f"0:{OLD}", "at least 16"),
+        (f"0:{OLD}", "version 0 is for end users alone"),
         (f"one:{OLD}", "at least 16"),
         (f"1:{OLD} {NEW}", "at least 16"),
         (f"{OLD}é", "at least 16"),
@@ -133,3 +133,11 @@ def test_peppers_show_no_secret_and_are_told_apart_by_fingerprint():
 def test_the_id_in_a_key_is_found_without_checking_it():
     key = new_key(secrets.token_bytes)
     assert key_id_in(key.text) == key.id
+
+
+def test_a_pepper_of_version_0_is_for_end_users_and_never_the_current_one():
+    peppers = Peppers.parse("0:the-first-pepper-of-all,2:the-second-pepper-of-all")
+    assert peppers.current == 2
+    assert min(peppers.secrets) == 0
+    with pytest.raises(ValueError, match="version 0 is for end users alone"):
+        Peppers.parse("2:the-second-pepper-of-all,0:the-first-pepper-of-all")

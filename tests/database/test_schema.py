@@ -28,3 +28,10 @@ def test_the_migrations_make_the_tables_that_are_declared(engine):
         for table in (*identity.metadata.tables.values(), *ledger.metadata.tables.values()):
             table.to_metadata(both)
         assert compare_metadata(context, both) == []
+
+
+def test_what_comes_after_a_release_says_which_schema_it_still_serves():
+    """``0004_serves_0003``; the three of the first release had nothing before them."""
+    for revision in schema.REVISIONS[3:]:
+        assert len(revision) == 4 or schema._NAME.fullmatch(revision), revision
+        assert len(revision) <= 32  # what Alembic's column takes

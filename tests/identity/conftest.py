@@ -45,9 +45,9 @@ def peppers():
 def engine(url):
     engine = open_database(url, busy_timeout=5)
     yield engine
-    # A directory that was stopped does not wait for its reader, which may still have a connection.
+    # A directory that was stopped does not wait for its threads, which may still have a connection.
     for thread in threading.enumerate():
-        if thread.name.startswith("keys"):
+        if thread.name.startswith(("keys", "rehash")):
             thread.join(10)
     engine.dispose()
 

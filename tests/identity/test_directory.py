@@ -47,6 +47,9 @@ class Gated:
         self.entered = threading.Event()
         self.asked = []
 
+    def rehash(self, peppers, found):
+        self._store.rehash(peppers, found)
+
     def read(self, since, key_ids, tenant_names):
         self.asked.append(list(key_ids))
         self.entered.set()

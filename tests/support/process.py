@@ -125,9 +125,9 @@ async def process(
         await _stopped(started)
 
 
-def make_key(directory: Path, tenant: str = "acme") -> str:
+def make_key(directory: Path, tenant: str = "acme", url: str = "") -> str:
     """Make a key in the data directory that a process there uses; quicker than the commands for it."""
-    engine = open_database(f"sqlite:///{directory}/data/tokenweir.db")
+    engine = open_database(url or f"sqlite:///{directory}/data/tokenweir.db")
     try:
         store = Store(engine, actor="test")
         store.ensure_tenant(tenant)
