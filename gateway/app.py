@@ -117,7 +117,12 @@ async def assembled(config: Config, log_to: Log, kept: Kept | None = None) -> As
         if not await services.directory.synchronise():
             log.warning("keys and tenants cannot be read yet", reason=services.directory.ping())
         stack.callback(Looking(LOOK_EVERY, OpenFiles(services.metrics.files_exhausted).look).stop)
-        generation = Generation(services, store, peppers, _public(services, room))
+        generation = Generation(
+            services,
+            store,
+            peppers,
+            _public(services, room, pretend=any(upstream.pretend for upstream in config.upstreams)),
+        )
         stack.push_async_callback(generation.public.cleanup)
         await generation.public.setup()
         stack.callback(generation.cut)
@@ -248,12 +253,12 @@ def _log_fault(error: BaseException, request_id: str) -> None:
     log.error("request failed", request_id=request_id, exc_info=error)
 
 
-def _public(services: Services, room: Capacity) -> Runner:
+def _public(services: Services, room: Capacity, *, pretend: bool) -> Runner:
     app = web.Application(middlewares=[edge])
     app[SERVICES] = services
     app.on_response_prepare.append(decorate)
     add_routes(app)
-    add_demo(app)
+    add_demo(app, pretend=pretend)
     add_docs(app, services.server)
     try:
         tls = server_tls(services.server)

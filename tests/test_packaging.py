@@ -29,8 +29,8 @@ def test_pages_data_and_the_mark_of_types_are_in_the_wheel(wheel):
     assert {
         "gateway/py.typed",
         "gateway/simulator/phrasebook.toml",
-        "gateway/web/static/demo.html",
-        "gateway/web/static/demo.js",
+        "gateway/web/static/demo/index.html",
+        "gateway/web/static/demo/demo.js",
     } <= wheel
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# No source file is over 500 lines: past that it does more than one thing.
+# No source file is over 500 lines: past that it does more than one thing. What is built is no source.
 set -euo pipefail
 
 limit=500
@@ -11,5 +11,5 @@ while IFS= read -r -d '' file; do
         echo "$file has $lines lines, more than $limit" >&2
         status=1
     fi
-done < <(git ls-files -z -- '*.py' '*.ts' '*.tsx' '*.js' '*.mjs' '*.css' '*.html' '*.sh')
+done < <(git ls-files -z -- '*.py' '*.ts' '*.tsx' '*.js' '*.mjs' '*.css' '*.html' '*.sh' ':!gateway/web/static/demo')
 exit "$status"

@@ -1,9 +1,14 @@
 import { defineConfig } from 'tsdown'
 
-// One file for each entry point of package.json. `import.meta.env` stays as it is written: the application that installs
-// the package has the values.
+// Files of their own for what can be left out: who takes the hook alone has neither the components nor their libraries.
+// `import.meta.env` stays as it is written: the application that installs the package has the values.
 export default defineConfig({
-  entry: { index: 'src/index.ts', core: 'src/core/index.ts' },
+  entry: {
+    index: 'src/index.ts',
+    core: 'src/core/index.ts',
+    react: 'src/react/index.ts',
+    components: 'src/components/index.ts',
+  },
   format: 'esm',
   platform: 'neutral',
   logLevel: 'warn',
@@ -12,5 +17,4 @@ export default defineConfig({
   dts: true,
   sourcemap: true,
   clean: true,
-  copy: [{ from: 'src/styles.css', to: 'dist' }],
 })

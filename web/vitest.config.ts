@@ -16,7 +16,9 @@ export default defineConfig({
         test: {
           ...common,
           name: 'react 18',
-          include: ['tests/react/*.test.tsx'],
+          // Packages that load React go by the alias too.
+          server: { deps: { inline: [/streamdown/] } },
+          include: ['tests/{react,components}/*.test.tsx'],
           env: { REACT: '18' },
           setupFiles: ['tests/support/react18.ts'],
         },

@@ -20,7 +20,7 @@ class SimulatorSettings(BaseModel):
         20.0, description="Pace of the answer, easy to read along; 0 sends as fast as possible."
     )
     time_to_first_token: Seconds = Field(
-        0.3, description="Request to first content delta; headers and the opening events come after half of it."
+        0.26, description="Request to first content delta; headers and the opening events come after half of it."
     )
     jitter: Seconds = Field(0.01, description="Each token comes up to this much late; the pace itself does not drift.")
     seed: int = Field(0, description="Same seed and same requests: same answers, ids and jitter.")

@@ -42,6 +42,9 @@ class UpstreamSettings(BaseModel):
     api_key_file: str | None = Field(
         None, examples=["/run/secrets/anthropic_api_key"], description="File that holds the key, instead of api_key."
     )
+    pretend: bool = Field(
+        False, description="It is the pretend Claude (`tokenweir simulate`): /streaming-demo then has controls for it."
+    )
     region: str | None = Field(
         None,
         pattern=r"^[a-z0-9-]+$",

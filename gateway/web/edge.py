@@ -98,7 +98,7 @@ async def decorate(request: web.Request, response: web.StreamResponse) -> None:
     headers["X-Request-Id"] = record.request_id
     headers.setdefault("request-id", record.request_id)
     headers["Server"] = "tokenweir"
-    headers["Vary"] = "Origin"
+    headers["Vary"] = f"{headers['Vary']}, Origin" if "Vary" in headers else "Origin"
     exposed = EXPOSED_TO_SDKS if dialect_of(request.path).verbatim else EXPOSED
     headers.update(cors_headers(request.headers.get("Origin"), services.origins, exposed))
     _tell_limits(record, services, headers)

@@ -40,7 +40,7 @@ def listed(text: str) -> set[str]:
     ("title", "file", "interfaces"),
     [
         ("`StreamManager`", "core/types.ts", ["StreamManagerOptions"]),
-        ("`useStreamingChat", "react/types.ts", ["UseStreamingChatOptions", "ChatState", "StreamingChat"]),
+        ("`useStreamingChat", "react/types.ts", ["UseStreamingChatOptions", "ChatState", "ChatHandle"]),
     ],
 )
 def test_every_option_and_result_is_in_the_readme_and_no_other(title, file, interfaces):

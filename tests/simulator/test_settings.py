@@ -6,7 +6,7 @@ from gateway.simulator.settings import SimulatorSettings
 
 def test_the_defaults_are_a_pace_to_read_along():
     settings = SimulatorSettings()
-    assert (settings.tokens_per_second, settings.time_to_first_token, settings.chunk_size) == (20.0, 0.3, 0)
+    assert (settings.tokens_per_second, settings.time_to_first_token, settings.chunk_size) == (20.0, 0.26, 0)
 
 
 def test_every_setting_is_described():

@@ -84,6 +84,17 @@ async def test_a_chatbot_that_waited_for_the_whole_answer_now_streams(tmp_path, 
         await expect(page.get_by_role("alert")).to_have_count(0)
 
 
+async def test_the_component_is_a_whole_chat_with_its_own_styles(tmp_path, example):
+    async with opened(tmp_path, example) as (page, address, _):
+        await page.goto(f"{address}#support")
+        box = page.get_by_placeholder("Posez votre question...")
+        await box.fill("Compare your plans in a table")
+        await box.press("Enter")
+        await expect(page.locator(".streaming-text table")).to_be_visible()
+        await expect(page.get_by_role("article", name="Assistant")).to_contain_text("Duration")
+        await expect(page.get_by_role("button", name="Send")).to_have_css("background-color", "rgb(11, 110, 99)")
+
+
 async def test_a_ticket_gets_its_reply_as_it_is_written_and_a_search_its_answer_and_figures_are_told(tmp_path, example):
     async with opened(tmp_path, example) as (page, address, here):
         for name in ("old-ticket", "ticket"):

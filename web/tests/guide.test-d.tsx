@@ -3,9 +3,12 @@
 
 import { useEffect, useState } from 'react'
 import {
-  type StreamingChat as Chat,
+  type ChatHandle as Chat,
   type Message,
   StreamError,
+  StreamingChat,
+  type StreamingChatProps,
+  StreamingStats,
   StreamManager,
   type StreamManagerOptions,
   type StreamMetrics,
@@ -107,6 +110,55 @@ export const state: { [Name in keyof Chat]: Chat[Name] } = {
   cancelStream: () => {},
   retryLastMessage: async () => {},
   clearMessages: () => {},
+}
+
+// The component.
+
+export function Page() {
+  const [speed, setSpeed] = useState(0)
+  return (
+    <main>
+      <StreamingChat />
+      <StreamingChat
+        className="h-full"
+        placeholder="Posez votre question..."
+        systemPrompt="You are a helpful assistant."
+      />
+      <StreamingChat
+        onStreamStart={() => analytics.track('stream_start', {})}
+        onStreamEnd={(fullText, metrics) => {
+          analytics.track('stream_end', { length: fullText.length, ...metrics })
+          setSpeed(metrics.averageSpeed)
+        }}
+        onError={(error) => analytics.track('stream_error', { message: error.message })}
+        renderStream={(text) => <pre>{text}</pre>}
+        animateTokens={40}
+        locale="fr"
+        texts={{ send: 'Demander', comeBack: (when) => `Revenez ${when}` }}
+        emptyState={<h2>Bonjour</h2>}
+        showStats={false}
+        autoFocus
+        persist
+      />
+      <StreamingStats streamSpeed={speed} totalTokens={12} />
+      <StreamingStats
+        className="mt-2"
+        streamSpeed={speed}
+        totalTokens={12}
+        timeToFirstToken={300}
+        durationMs={2500}
+        costUsd={0.0012}
+      />
+    </main>
+  )
+}
+
+export const chatProps: StreamingChatProps = {
+  className: '',
+  placeholder: '',
+  systemPrompt: '',
+  apiUrl: '',
+  timeout: 60_000,
 }
 
 // The manager.

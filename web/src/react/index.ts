@@ -1,2 +1,2 @@
-export type { Message, MessageMetadata, StreamingChat, StreamMetrics, UseStreamingChatOptions } from './types'
+export type { ChatHandle, Message, MessageMetadata, StreamMetrics, UseStreamingChatOptions } from './types'
 export { useStreamingChat } from './useStreamingChat'

@@ -70,7 +70,7 @@ export interface ChatState {
   error: StreamError | null
 }
 
-export interface StreamingChat extends ChatState {
+export interface ChatHandle extends ChatState {
   /** Resolves when the answer has ended, however; does nothing while one is running, or for a blank text. */
   sendMessage: (content: string) => Promise<void>
   /** Stops the answer, and Claude. What has come stays. */

@@ -6,7 +6,7 @@ import { StrictMode, useEffect } from 'react'
 import { createRoot } from 'react-dom/client'
 import { renderToString } from 'react-dom/server'
 import { afterEach, expect, test, vi } from 'vitest'
-import { type StreamingChat, useStreamingChat } from '../../src/react'
+import { type ChatHandle, useStreamingChat } from '../../src/react'
 import { serve } from '../support/server'
 
 afterEach(cleanup)
@@ -22,7 +22,7 @@ test('one message, one request, one answer', async () => {
 test('a question that an effect asks is asked once', async () => {
   const { url, asked } = await serve((reply) => reply.stream().text('Hello').done())
   const onStreamStart = vi.fn()
-  let chat: StreamingChat | undefined
+  let chat: ChatHandle | undefined
   function Greeting() {
     const current = useStreamingChat({ apiUrl: url, onStreamStart })
     const { sendMessage } = current
@@ -59,7 +59,7 @@ test('a frame renders once, however many tokens came in it', async () => {
   })
   let renders = 0
   let frames = 0
-  let chat: StreamingChat | undefined
+  let chat: ChatHandle | undefined
   const count = () => {
     frames += 1
     requestAnimationFrame(count)

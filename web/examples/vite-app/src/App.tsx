@@ -3,6 +3,7 @@ import { Chatbot as OldChatbot } from './before/Chatbot'
 import { TicketThread as OldTicketThread } from './before/TicketThread'
 import { Chatbot } from './Chatbot'
 import { DocumentSearch } from './DocumentSearch'
+import { Support } from './Support'
 import { TicketThread } from './TicketThread'
 import { TrackedChat } from './TrackedChat'
 
@@ -14,6 +15,7 @@ const ticket = [
 
 const pages: Record<string, ReactNode> = {
   '#chatbot': <Chatbot />,
+  '#support': <Support />,
   '#ticket': <TicketThread entries={ticket} />,
   '#search': <DocumentSearch />,
   '#tracked': <TrackedChat />,

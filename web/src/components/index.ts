@@ -1,0 +1,5 @@
+export { ChatView, type ChatViewProps } from './ChatView'
+export type { RenderStream } from './LiveAnswer'
+export { StreamingChat, type StreamingChatProps } from './StreamingChat'
+export { StreamingStats, type StreamingStatsProps } from './StreamingStats'
+export type { ChatTexts, Locale } from './texts'
