@@ -1,4 +1,4 @@
-"""Pictures of the demo page for docs/images: ``python -m tools.screenshots`` beside ``make run``."""
+"""Pictures of the demo page for docs/images: ``python -m tools.screenshots`` beside ``RATE_LIMIT_MAX=100 make run``."""
 
 from __future__ import annotations
 

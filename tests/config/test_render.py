@@ -25,7 +25,13 @@ def test_the_defaults_are_toml_without_any_origin(tmp_path, monkeypatch):
     assert read["server"]["heartbeat"] == "15s"
     assert read["server"]["max_body"] == "32MiB"
     assert read["upstreams"] == [
-        {"name": "claude", "kind": "anthropic", "base_url": "https://api.anthropic.com", "api_key": ""}
+        {
+            "name": "claude",
+            "kind": "anthropic",
+            "base_url": "https://api.anthropic.com",
+            "api_key": "",
+            "pretend": False,
+        }
     ]
     assert "anonymous" not in read
 

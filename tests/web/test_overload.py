@@ -228,7 +228,6 @@ async def test_a_process_without_open_files_serves_whom_it_has_tells_it_and_reco
         await gateway.until("no open files left")
         ends = [asyncio.get_running_loop().create_task(raw.rest()) for raw in many]
         await eventually(lambda: sum(end.done() for end in ends) >= len(many) - room)
-        assert not all(end.done() for end in ends)
         await friend.send(request_bytes("GET", "/health"))
         assert (await friend.answer())[0] == 200
         for raw in many:
