@@ -20,7 +20,7 @@ OURSELVES := $(PIP) --no-deps --no-build-isolation --editable .
 export PATH := $(CURDIR)/$(VENV)/node:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage check bench soak format lock build image-test clean
+.PHONY: help run test coverage check bench soak drill format lock build image-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,7 @@ test: $(DEV) $(HELM) ## Set up, and run all tests (ARGS="-k name" for some)
 	@tools/setup.sh proxies
 	@tools/setup.sh node
 	@tools/setup.sh postgresql
+	@tools/setup.sh prometheus
 	@tools/setup.sh redis
 	@tools/setup.sh systemd
 	$(TEST) $(if $(ARGS),$(ARGS),--ignore=tests/core)
@@ -59,6 +60,11 @@ bench: $(RUNTIME) ## Measure what the gateway costs, beside nginx (ARGS="--scena
 
 soak: $(RUNTIME) ## Half an hour of load, faults and departures: nothing may be left (ARGS="--minutes 2" for a try)
 	@$(BIN)/python -m tools.soak $(ARGS)
+
+drill: $(DEV) ## Break Claude, Redis, a quota and the gateway itself, and see that the right alert fires
+	@tools/setup.sh prometheus
+	@tools/setup.sh redis
+	$(BIN)/python -m pytest -v --numprocesses=0 tests/grafana/test_drill.py
 
 format: $(DEV) ## Format, and fix what the linter can fix
 	$(BIN)/ruff format

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Set up one thing that Make cannot:
-#   tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | proxies | node | postgresql | redis | systemd
+#   tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | proxies | node | postgresql | prometheus | redis | systemd
 # What is there already is left alone. As root on Debian or Ubuntu missing packages are installed; else it is said which
 # ones are missing. Without a Python nothing works, and nothing is checked without Node; without the others the tests that
 # need them are skipped, but in CI.
@@ -95,6 +95,10 @@ setup_postgresql() {
     want_server postgresql PostgreSQL postgresql
 }
 
+setup_prometheus() {
+    command -v promtool >/dev/null && command -v prometheus >/dev/null || want_server prometheus Prometheus prometheus
+}
+
 setup_redis() {
     if command -v redis-server >/dev/null || command -v valkey-server >/dev/null; then
         return
@@ -149,9 +153,9 @@ npm_packages() { # DIRECTORY: once for each lock file
 }
 
 case "${1:-}" in
-    venv | browser | nginx | proxies | node | postgresql | redis | systemd) "setup_$1" "${@:2}" ;;
+    venv | browser | nginx | proxies | node | postgresql | prometheus | redis | systemd) "setup_$1" "${@:2}" ;;
     *)
-        echo "usage: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | proxies | node | postgresql | redis | systemd" >&2
+        echo "usage: tools/setup.sh venv PYTHON DIRECTORY | browser | nginx | proxies | node | postgresql | prometheus | redis | systemd" >&2
         exit 2
         ;;
 esac

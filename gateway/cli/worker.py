@@ -46,10 +46,11 @@ _LAST_REQUEST = 1.0
 log = structlog.get_logger()
 
 
-def main(control: int, config_fd: int, cells_fd: int) -> int:
+def main(place: int, control: int, config_fd: int, cells_fd: int) -> int:
     """Serve until told otherwise; return the exit code.
 
     Args:
+        place: Which of the workers it is.
         control: The end of the channel to the supervisor.
         config_fd: A file with the configuration that was accepted.
         cells_fd: The memory in which this process counts.
@@ -66,12 +67,12 @@ def main(control: int, config_fd: int, cells_fd: int) -> int:
     look_seldom()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(socket.socket(fileno=control), config, written, cells))
+            return runner.run(_serve(socket.socket(fileno=control), config, written, cells, place))
     finally:
         written.flush(config.log.flush_timeout)
 
 
-async def _serve(control: socket.socket, config: Config, log_to: Log, cells: Cells) -> int:
+async def _serve(control: socket.socket, config: Config, log_to: Log, cells: Cells, place: int) -> int:
     tasks = TaskOwner(lambda error: log.error("background task failed", exc_info=error))
     orders: asyncio.Queue[tuple[Message, list[int]]] = asyncio.Queue()
     # Nothing that ends a worker waits for a place in the queue of something else.
@@ -84,6 +85,7 @@ async def _serve(control: socket.socket, config: Config, log_to: Log, cells: Cel
     loop.add_signal_handler(signal.SIGTERM, partial(orders.put_nowait, ({"what": "retire"}, [])))
     try:
         async with assembled(config, log_to) as generation:
+            generation.services.metrics.place(place)
             sampled = Sampled(generation.services.metrics.registry, cells)
             sampled.copy()
             tasks.spawn(_sample(sampled))

@@ -22,6 +22,7 @@ from gateway.metrics.quota import QuotaMetrics
 from gateway.metrics.render import Counted, Renderer
 from gateway.metrics.settings import MetricsSettings
 from gateway.metrics.upstreams import UpstreamMetrics
+from gateway.metrics.worker import OneWorker
 
 _OWN_VALUES = 64  # routes, codes, limits, upstreams: named by our code and configuration, so the cap is only a net
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -61,6 +62,8 @@ class Metrics:
         self.registry.register(
             Counted("tokenweir_log_lines_dropped", "Log lines that could not be written.", dropped_log_lines)
         )
+        self._worker = OneWorker(self._families.streams_active._value.get)  # noqa: SLF001 - the library has no reader
+        self.registry.register(self._worker)
         self._renderer = Renderer(self.registry)
         self._values(settings, known_model)
         self._children()
@@ -186,6 +189,10 @@ class Metrics:
             self._tenant_tokens[tenant].inc(sum(tokens for _, tokens in _by_kind(outcome.usage)))
         if outcome.cost_usd:
             self._tenant_cost[tenant].inc(outcome.cost_usd)
+
+    def place(self, worker: int) -> None:
+        """Say which of several workers this process is, from 1 on."""
+        self._worker.place = worker
 
     def stream_opened(self) -> None:
         """Count a stream in; pair every call with ``stream_closed``."""

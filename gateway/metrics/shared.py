@@ -61,8 +61,10 @@ class _Value(Value):
         **_: Any,
     ) -> None:
         labels = dict(zip(labelnames, labelvalues, strict=True))
-        merged = multiprocess_mode.removeprefix("live")
-        key = key_of(typ, metric_name, name, labels, help_text, merged if merged in ("min", "max") else "sum")
+        asked = multiprocess_mode.removeprefix("live")
+        # The same as for what ``Sampled`` copies: one number, under one key.
+        merged = _MERGED.get(metric_name, asked if asked in ("min", "max") else "sum")
+        key = key_of(typ, metric_name, name, labels, help_text, merged)
         index = self._cells.index(key)
         # Without room it is kept where nobody else sees it.
         self._numbers = memoryview(bytearray(8)).cast("d") if index is None else self._cells.numbers

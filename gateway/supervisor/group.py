@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 from collections import Counter
+from collections.abc import Iterable
 
 from gateway.supervisor.channel import Message
 from gateway.supervisor.children import Children
@@ -74,7 +75,7 @@ class Group:
         async with self._changing:
             try:
                 self.doors.widen(self.handover.workers)
-                members = await self._started(self.handover, self._config, self.handover.workers)
+                members = await self._started(self.handover, self._config, _places(self.handover))
                 self._seat(members)
             except StartFailed as error:
                 return str(error)
@@ -163,7 +164,7 @@ class Group:
         config = memory(json.dumps(handover.config))
         try:
             self.doors.widen(handover.workers)
-            members = await self._started(handover, config, handover.workers, well=True)
+            members = await self._started(handover, config, _places(handover), well=True)
         except BaseException:
             os.close(config)
             raise
@@ -183,13 +184,15 @@ class Group:
         self.doors.open(self.handover.backlog, self.handover.send_buffer)
         return self._slots.seat(members, len(self.doors.sockets))
 
-    async def _started(self, handover: Handover, config: int, count: int, *, well: bool = False) -> list[Member]:
+    async def _started(
+        self, handover: Handover, config: int, places: Iterable[int], *, well: bool = False
+    ) -> list[Member]:
         """Return workers that are ready, and well if asked for; none of them lives on if one is not.
 
         Raises:
             StartFailed: One is not.
         """
-        members = [self._spawn(handover, config) for _ in range(count)]
+        members = [self._spawn(handover, config, place) for place in places]
         try:
             waiting = {member.ready for member in members}
             await asyncio.wait(waiting, timeout=handover.start_timeout, return_when=asyncio.FIRST_EXCEPTION)
@@ -203,9 +206,9 @@ class Group:
             raise
         return members
 
-    def _spawn(self, handover: Handover, config: int) -> Member:
+    def _spawn(self, handover: Handover, config: int, place: int) -> Member:
         self._numbers += 1
-        member = Member(handover.command, config, self._numbers, self.doors.sockets, self._retiring)
+        member = Member(handover.command, config, self._numbers, place + 1, self.doors.sockets, self._retiring)
         self._members.add(member)
         self._children.watch(member.pid, lambda status: self._ended(member, status))
         return member
@@ -247,7 +250,7 @@ class Group:
                 if place >= len(self._slots.workers) or self._slots.workers[place] is not None:
                     return
                 try:
-                    (member,) = await self._started(self.handover, self._config, 1)
+                    (member,) = await self._started(self.handover, self._config, (place,))
                 except StartFailed as error:
                     self._pauses[place] += 1
                     self._journal.error("a worker cannot be replaced yet", reason=str(error))
@@ -286,6 +289,10 @@ class Group:
     def _close_doors(self) -> None:
         self._slots.close()
         self.doors.close()
+
+
+def _places(handover: Handover) -> range:
+    return range(handover.workers)
 
 
 def _check(member: Member, patience: float, *, well: bool) -> None:

@@ -31,6 +31,7 @@ class Member:
         command: How to start the interpreter.
         config: A file with the configuration.
         number: What it is called in the log.
+        place: Which of the workers it is, from 1 on; one that replaces it has the same.
         doors: The sockets that it may be told to take connections from.
         told: Called when it is about to end of its own accord.
 
@@ -47,7 +48,7 @@ class Member:
     """
 
     def __init__(
-        self, command: list[str], config: int, number: int, doors: Sequence[socket.socket], told: Told
+        self, command: list[str], config: int, number: int, place: int, doors: Sequence[socket.socket], told: Told
     ) -> None:
         loop = asyncio.get_running_loop()
         self.number = number
@@ -69,7 +70,7 @@ class Member:
             self.memory = memoryview(self._map)
             fds = (theirs.fileno(), config, cells)
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
-                [*command, "-m", "gateway.cli.worker", *map(str, fds)],
+                [*command, "-m", "gateway.cli.worker", str(place), *map(str, fds)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=fds,
                 process_group=0,

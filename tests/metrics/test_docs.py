@@ -22,11 +22,12 @@ def _exposed_name(family: Metric) -> str:
 @pytest.fixture(scope="module")
 def exposed():
     metrics = Metrics()
+    # Those that are read when scraped have no names of labels, only samples.
     labels = {f"{v._name}": tuple(v._labelnames) for v in vars(metrics._families).values() if hasattr(v, "_labelnames")}
     found = {}
     for family in metrics.registry.collect():
         kind = "gauge" if family.type == "info" else family.type
-        sample_labels = tuple(family.samples[0].labels) if family.type == "info" else ()
+        sample_labels = tuple(family.samples[0].labels) if family.samples else ()
         found[_exposed_name(family)] = (kind, labels.get(family.name, sample_labels))
     metrics.close()
     return found

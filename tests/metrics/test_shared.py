@@ -130,3 +130,11 @@ def test_no_room_for_what_is_copied_is_no_error(memory):
     registry = CollectorRegistry()
     Gauge("asked", "Read when asked.", registry=registry).set_function(lambda: 1)
     Sampled(registry, Cells(memoryview(bytearray(8)))).copy()
+
+
+def test_a_gauge_that_is_asked_for_is_one_number_and_the_lowest_of_all_workers_where_that_is_the_news(memory):
+    """With one number more, which nobody writes, the lowest were always 0."""
+    registry = CollectorRegistry()
+    Gauge("tokenweir_ledger_up", "L.", registry=registry).set_function(lambda: 1)
+    Sampled(registry, Cells(memory)).copy()
+    assert read(memory) == {("tokenweir_ledger_up",): (1.0, "min")}
