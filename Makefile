@@ -16,11 +16,16 @@ TEST := $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal
 LOCKED := $(PIP) --require-hashes
 OURSELVES := $(PIP) --no-deps --no-build-isolation --editable .
 
+# What looks at dependencies is kept apart from them.
+AUDITED := .venv-audit/bin
+AUDIT := .venv-audit/.ready
+LOCKS := $(filter-out requirements/helm.lock requirements/audit.lock,$(wildcard requirements/*.lock))
+
 # A Node.js that tools/setup.sh put there because the machine has none that is new enough.
 export PATH := $(CURDIR)/$(VENV)/node:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage check bench soak drill format lock build image-test clean
+.PHONY: help run test coverage check bench soak drill format lock build image-test audit sbom clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -82,6 +87,16 @@ build: $(DEV) ## Build the wheel into dist/
 image-test: ## Build the container image and run it as its own user with a read-only root (as root on Debian)
 	@tools/image_test.sh
 
+audit: $(AUDIT) ## Ask the registries for known vulnerabilities of what is locked
+	$(AUDITED)/pip-audit --disable-pip --require-hashes --progress-spinner off $(LOCKS:%=--requirement %)
+	@tools/setup.sh node
+	npm audit --prefix web
+
+sbom: $(AUDIT) ## Write what the gateway consists of into dist/sbom.json (CycloneDX)
+	@mkdir -p dist
+	$(AUDITED)/cyclonedx-py requirements requirements/runtime.lock --pyproject pyproject.toml \
+		--output-reproducible --output-format JSON --output-file dist/sbom.json
+
 clean: ## Remove what was set up and built; keeps ./data
 	rm -rf $(VENV) .venv-* build dist htmlcov .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache .hypothesis .schemathesis
@@ -105,4 +120,9 @@ $(DEV): requirements/dev.lock pyproject.toml | $(BIN)/python
 $(HELM): requirements/helm.lock | $(DEV)
 	@echo "Setting up Helm ..."
 	@$(LOCKED) --requirement requirements/helm.lock
+	@touch $@
+
+$(AUDIT): requirements/audit.lock
+	@tools/setup.sh venv $(PYTHON) .venv-audit
+	@$(AUDITED)/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement $<
 	@touch $@
