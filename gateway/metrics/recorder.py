@@ -12,7 +12,7 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry
 
-from gateway.core.errors import Overloaded, TooManyFailures, Unauthenticated
+from gateway.core.errors import Overloaded, TooManyFailures, Unauthenticated, UpstreamCredential
 from gateway.core.outcome import Outcome, Phase, Usage
 from gateway.metrics.families import Families
 from gateway.metrics.flow import FlowMetrics
@@ -30,6 +30,11 @@ _AUTHENTICATION = (Unauthenticated.code, TooManyFailures.code)
 _BOUNDS = (
     *("server.max_streams", "server.max_bodies", "server.max_loop_lag"),
     *("upstream.max_connections", "keys.max_lookups", "open_files", "local_ports"),
+)
+# What no retry cures is told at its first time: somebody is paged.
+_CREDENTIAL = (
+    UpstreamCredential.code,
+    *("upstream_authentication_error", "upstream_billing_error", "upstream_permission_error"),
 )
 _STATUS_CLASSES = {n: f"{n}xx" for n in range(1, 6)}
 
@@ -76,6 +81,8 @@ class Metrics:
             self._families.reloads.labels(result)
         for bound in _BOUNDS:
             self._shed[self._limit(bound),]
+        for code in _CREDENTIAL:
+            self._errors[self._code(code), "upstream"]
 
     def _values(self, settings: MetricsSettings, known_model: Callable[[str], bool] | None) -> None:
         self._route = Values(_OWN_VALUES)

@@ -154,8 +154,20 @@ CASES = (
         {_one("tokenweir_tenant_requests_total", 'tenant="shop"'): "50x80"},
     ),
     Case(
-        "TokenweirBudgetPassed", 8,
+        "TokenweirBudgetPassed", 20,
         {_one("tokenweir_quota_overshoots_total", 'limit="usd_per_month"'): _GROWS},
         {_one("tokenweir_quota_overshoots_total", 'limit="usd_per_month"'): _HELD},
+    ),
+    # Series that begin with their first event, and have no second one.
+    Case(
+        "TokenweirQuotaNearEnd", 70,
+        {_one("tokenweir_tenant_quota_used_ratio", 'tenant="shop"'): "_x40 1x40",
+         _one("tokenweir_tenant_requests_total", 'tenant="shop"'): "_x40 20x40"},
+        {_one("tokenweir_tenant_quota_used_ratio", 'tenant="shop"'): "_x40 0.5x40"},
+    ),
+    Case(
+        "TokenweirBudgetPassed", 8,
+        {_one("tokenweir_quota_overshoots_total", 'limit="usd_per_month"'): "_x5 1x30"},
+        {_one("tokenweir_quota_overshoots_total", 'limit="usd_per_month"'): "_x30"},
     ),
 )  # fmt: skip

@@ -172,6 +172,11 @@ def test_failed_authentications_are_there_before_the_first_and_counted(metrics, 
     assert value("failed_authentications_total", code=code) == 1
 
 
+@pytest.mark.parametrize("code", ["upstream_credential", "upstream_authentication_error", "upstream_billing_error"])
+def test_the_first_refusal_of_our_credential_is_growth(value, code):
+    assert value("errors_total", code=code, origin="upstream") == 0
+
+
 def test_a_client_that_left_is_counted_by_phase(metrics, value):
     assert value("client_disconnects_total", phase="streaming") == 0
     metrics.observe(replace(DONE, kind="disconnected", phase="streaming"))

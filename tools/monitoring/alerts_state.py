@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tools.monitoring.alert import Alert
-from tools.monitoring.expressions import quantile
+from tools.monitoring.expressions import grew, quantile
 from tools.monitoring.objectives import CLOCK_SKEW, JOURNAL_ROWS, QUOTA_USED, STORE_SLOW
 
 _STORE_P99 = quantile(0.99, "tokenweir_limit_store_seconds", "5m", by="job, instance")
@@ -48,13 +48,13 @@ ALERTS = [
     Alert(
         "TokenweirQuotaNearEnd", "a-quota-is-near-its-end", "ticket",
         f'max by (job, tenant) (tokenweir_tenant_quota_used_ratio{{tenant!="other"}}) > {QUOTA_USED}'
-        " and on (job, tenant) sum by (job, tenant) (increase(tokenweir_tenant_requests_total[1h])) > 0", "",
+        f" and on (job, tenant) {grew('tokenweir_tenant_requests_total', '1h', 'job, tenant')}", "",
         "{{ $labels.tenant }} has used {{ $value | humanizePercentage }} of a limit per day or month",
         "It will be refused before the period ends. Tell the tenant, or grant more.",
     ),
     Alert(
         "TokenweirBudgetPassed", "a-budget-was-passed", "ticket",
-        "sum by (job, limit) (increase(tokenweir_quota_overshoots_total[15m])) > 0", "",
+        grew("tokenweir_quota_overshoots_total", "15m", "job, limit"), "",
         "Requests took {{ $labels.limit }} past its amount",
         "An input was above its estimate, or a plan has allow_unbounded. By how much: the Tenants dashboard.",
     ),

@@ -32,6 +32,12 @@ def or_zero(some: str, there: str) -> str:
     return f"({some} or 0 * {there})"
 
 
+def grew(metric: str, window: str, by: str) -> str:
+    """Return the condition that counters grew, or began: one that starts at its first event has no increase then."""
+    began = f"sum by ({by}) ({metric} unless {metric} offset {window})"
+    return f"(sum by ({by}) (increase({metric}[{window}])) > 0 or {began} > 0)"
+
+
 def failed(window: str, how: str = "rate") -> str:
     """Return requests that failed by nobody's fault but ours or Claude's."""
     return _counted(f"tokenweir_errors_total{{{FAILED}}}", window, how)
