@@ -175,6 +175,7 @@ def _errors() -> dict[str, Schema]:
         "message": {"type": "string", "description": "More of it, safe to show."},
         "retryAfter": {**_COUNT, "description": "Whole seconds, as in Retry-After."},
         "limit": {"type": "string", "description": "The limit that refused, as in RateLimit."},
+        "retryable": {"const": False, "description": "There where the status looks like it, and no retry helps."},
     }
     claude = {
         "type": {"type": "string", "const": "error"},

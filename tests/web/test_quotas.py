@@ -72,7 +72,8 @@ async def test_a_budget_that_is_used_up_refuses_for_good_and_says_when_it_begins
         async with caller.post(CHAT, SAY) as response:
             assert response.status == 429
             assert response.headers["x-should-retry"] == "false"
-            assert (await response.json())["limit"] == "tenant-usd-per-day"
+            told = await response.json()
+            assert (told["limit"], told["retryable"]) == ("tenant-usd-per-day", False)
         assert len(claude.requests) == 1
     assert [outcome.limit for outcome in outcomes.all] == [None, "tenant-usd-per-day", "tenant-usd-per-day"]
 

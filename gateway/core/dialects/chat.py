@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from gateway.core.call import Summary
-from gateway.core.claude import DELTA, Fold, dump_text, well_formed
+from gateway.core.claude import DELTA, Fold, dump_text, retryable_status, well_formed
 from gateway.core.errors import (
     GatewayError,
     InvalidRequest,
@@ -147,6 +147,8 @@ def error_body(error: GatewayError, request_id: str) -> dict[str, Any]:
     body = {**_explained(error), "requestId": request_id}
     if error.retry_seconds is not None:
         body["retryAfter"] = error.retry_seconds
+    if not error.retryable and retryable_status(error.status):
+        body["retryable"] = False  # pages of other origins see no header that says so
     return body
 
 

@@ -292,7 +292,12 @@ def test_a_person_reads_a_sentence(error, words):
         ),
         (
             GatewayFault("Something went wrong."),
-            {"error": "Failed to stream response", "message": "Something went wrong.", "code": "internal_error"},
+            {
+                "error": "Failed to stream response",
+                "message": "Something went wrong.",
+                "code": "internal_error",
+                "retryable": False,
+            },
         ),
         (
             refused("overloaded_error", 529, retry_after=30.0),
@@ -305,7 +310,12 @@ def test_a_person_reads_a_sentence(error, words):
         ),
         (
             UpstreamCredential("Refused.", detail="invalid x-api-key"),
-            {"error": "Failed to stream response", "message": "Refused.", "code": "upstream_credential"},
+            {
+                "error": "Failed to stream response",
+                "message": "Refused.",
+                "code": "upstream_credential",
+                "retryable": False,
+            },
         ),
     ],
 )

@@ -23,6 +23,11 @@ export interface components {
             retryAfter?: number;
             /** @description The limit that refused, as in RateLimit. */
             limit?: string;
+            /**
+             * @description There where the status looks like it, and no retry helps.
+             * @constant
+             */
+            retryable?: false;
         };
         /** @description What a program can act on. */
         ChatErrorMetadata: {

@@ -78,6 +78,12 @@ test('429 tells when to come back, from the body where the header is hidden', as
   expect(await ask(server.url)).toMatchObject(expected)
 })
 
+test('a refusal that no waiting cures says so in its body', async () => {
+  const body = { error: 'Too many requests', message: 'Next month.', retryAfter: 9, retryable: false }
+  const server = await serve((reply) => reply.json(429, body))
+  expect(await ask(server.url)).toMatchObject({ message: 'Next month.', retryable: false })
+})
+
 test('headers tell it too', async () => {
   const inTen = new Date(Date.now() + 10_000).toUTCString()
   const server = await serve(
