@@ -24,8 +24,8 @@ COPY requirements/runtime.lock requirements/clouds.lock requirements/postgresql.
 # $LOCK is several words where there are several.
 # hadolint ignore=SC2046
 RUN python -m venv --without-pip /opt/tokenweir \
-    && pip --python /opt/tokenweir install --require-hashes --only-binary :all: $(printf -- '-r requirements/%s.lock ' $LOCK) \
-    && pip install --require-hashes --only-binary :all: -r requirements/build.lock
+    && pip --python /opt/tokenweir install --require-hashes --no-deps --only-binary :all: $(printf -- '-r requirements/%s.lock ' $LOCK) \
+    && pip install --require-hashes --no-deps --only-binary :all: -r requirements/build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \

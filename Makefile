@@ -13,7 +13,8 @@ HELM := $(VENV)/.helm
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-input
 # Measuring coverage makes tests of processes three times as dear: `make test` does so for core/ alone.
 TEST := $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal
-LOCKED := $(PIP) --require-hashes
+# A lock is whole. Without --no-deps pip asks for "coverage[toml]" anew, and fails once there is a newer one.
+LOCKED := $(PIP) --require-hashes --no-deps
 OURSELVES := $(PIP) --no-deps --no-build-isolation --editable .
 
 # What looks at dependencies is kept apart from them.
@@ -124,5 +125,5 @@ $(HELM): requirements/helm.lock | $(DEV)
 
 $(AUDIT): requirements/audit.lock
 	@tools/setup.sh venv $(PYTHON) .venv-audit
-	@$(AUDITED)/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement $<
+	@$(AUDITED)/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps --requirement $<
 	@touch $@

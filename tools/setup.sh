@@ -136,7 +136,7 @@ node_is_new_enough() {
 install_node() {
     [ -x .venv/bin/python ] || return 1
     echo "Installing Node.js into .venv ..."
-    .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-input --require-hashes \
+    .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-input --require-hashes --no-deps \
         --only-binary :all: --requirement requirements/node.lock
     mkdir -p "$node_directory"
     ln -sf ../bin/node ../bin/npm ../bin/npx "$node_directory"
