@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes two gateways under load and faults: what dashboards and rules ask for is there."""
+"""A real Prometheus scrapes three gateways under load and faults: what dashboards and rules ask for is there, and right."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import psycopg
 
+from gateway.identity.pepper import FILE_NAME, load_peppers
 from gateway.simulator.server import serve_simulator
 from gateway.simulator.settings import SimulatorSettings
 from tests.grafana.test_dashboards import PANELS
@@ -16,6 +17,7 @@ from tests.support.process import make_key, serving
 from tests.support.prometheus import prometheus
 from tests.support.redis import redis_server
 from tests.support.streaming import AT_ONCE
+from tests.support.workers import children, kill
 from tools.gen_dashboards import rule_files, write
 from tools.monitoring.alerts import ALERTS
 from tools.monitoring.recording import GROUPS
@@ -101,11 +103,11 @@ async def silent(server):
 
 @asynccontextmanager
 async def watched(directory, postgresql_url):
-    """Two gateways, one with two workers, one with PostgreSQL, and what scrapes them; gives it, and (gateway, key) of each."""
+    """Two replicas on one PostgreSQL, a gateway with two workers, and what scrapes them; gives it, and (gateway, key) of each."""
     write({directory / "rules" / name: text for name, text in rule_files(SCALE).items()})
     pace = SimulatorSettings(tokens_per_second=200, time_to_first_token=0.02)
-    one, two = directory / "one", directory / "two"
-    for place in (one, two):
+    places = one, two, three = [directory / name for name in ("one", "two", "three")]
+    for place in places:
         place.mkdir()
         (place / "c.toml").write_text(CONFIG)
     arguments = ("serve", "--config", "c.toml")
@@ -113,21 +115,25 @@ async def watched(directory, postgresql_url):
         async with await serve_simulator(pace) as claude:
             variables = {**AT_ONCE, "ANTHROPIC_API_KEY": "any", "ANTHROPIC_BASE_URL": claude.url}
             variables |= {"TOKENWEIR_REDIS_URL": redis.url, "TOKENWEIR_UPSTREAM__RETRIES": "1"}
+            pepper = str(one / "data" / FILE_NAME)
+            shared = {**variables, "TOKENWEIR_DATABASE_URL": postgresql_url, "TOKENWEIR_KEY_PEPPER_FILE": pepper}
+            load_peppers(one / "data", None)
             async with (
-                serving(one, *arguments, **variables, TOKENWEIR_DATABASE_URL=postgresql_url) as first,
+                serving(one, *arguments, **shared) as first,
                 serving(two, *arguments, "--workers", "2", **variables) as second,
+                serving(three, *arguments, **shared) as third,
             ):
-                targets = [each.ops_url.removeprefix("http://") for each in (first, second)]
+                targets = [each.ops_url.removeprefix("http://") for each in (first, second, third)]
                 async with prometheus(directory, directory / "rules", targets) as server:
-                    keys = make_key(one, "shop", url=postgresql_url), make_key(two, "shop")
-                    yield server, ((first, keys[0]), (second, keys[1]))
+                    await server.until(f"count(up == 1) == {len(targets)}")
+                    own, keys = make_key(two, "shop"), [make_key(one, "shop", url=postgresql_url) for _ in "13"]
+                    yield server, ((first, keys[0]), (second, own), (third, keys[1]))
 
 
 async def test_every_expression_has_data_under_load_and_faults_or_is_empty_for_a_reason(tmp_path, postgresql):
     url = postgresql.new_database()
     async with watched(tmp_path, url) as (server, gateways), aiohttp.ClientSession() as http:
         # Once before Prometheus knows the series and once after: growth is what most expressions ask for.
-        await server.until("count(up == 1) == 2")
         for _ in range(2):
             for gateway, key in gateways:
                 await faults(http, gateway.url, key)
@@ -142,3 +148,20 @@ async def test_every_expression_has_data_under_load_and_faults_or_is_empty_for_a
     with psycopg.connect(url) as connection:
         for title, text in ledger_queries():
             assert connection.execute(text).fetchall(), title
+
+
+async def test_totals_of_workers_and_replicas_are_what_clients_counted_also_after_a_workers_death(tmp_path, postgresql):
+    asked = 0
+    async with watched(tmp_path, postgresql.new_database()) as (server, gateways):
+        for dies in (True, False):
+            for gateway, key in gateways:
+                async with asking(gateway.url, key) as noted:
+                    await noted.more(20)
+                asked += noted.good + len(noted.bad)
+            if dies:
+                several = gateways[1][0]
+                kill(next(iter(children(several.process.pid))))
+                await several.until("a worker was replaced")
+        await server.until(f'sum(tokenweir_requests_total{{route="/api/chat/stream"}}) == {asked}')
+        await server.until("sum(tokenweir_workers) == 4 and sum(tokenweir_streams_active) == 0")
+        await server.until("sum(tokenweir_worker_deaths_total) == 1")
